@@ -1,0 +1,1 @@
+"""Subjects, images and folds: who, when, which files."""

@@ -1,0 +1,28 @@
+"""Errors that a user can mend, told in one sentence: what is wrong, where, and how to mend it."""
+
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Bad input, not a bug: shown as one sentence and never as a traceback.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, with the offending value.
+    where : str or Path, optional
+        File, and row or key where there is one.
+    mend : str, optional
+        What the user can do about it.
+    """
+
+    def __init__(self, what: str, where: str | Path | None = None, mend: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.mend = mend
+        super().__init__(what, self.where, mend)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        cure = f" {self.mend.rstrip('.')}." if self.mend else ""
+        return f"{place}{self.what.rstrip('.')}.{cure}"

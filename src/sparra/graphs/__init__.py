@@ -1,0 +1,1 @@
+"""Clustering of bags into nodes, edges between them, and their store."""

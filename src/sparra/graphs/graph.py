@@ -1,0 +1,51 @@
+"""One subject's tissue of one modality as a spatial graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparra.bags.bag import Modality
+
+
+@dataclass(frozen=True)
+class SpatialGraph:
+    """Nodes are clusters of neighbouring, similar patches; edges join neighbouring nodes.
+
+    Attributes
+    ----------
+    modality : {"ct", "slide"}
+    features : ndarray of float, shape (n_nodes, n_features)
+        Mean of the member patches' features.
+    positions : ndarray of float64, shape (n_nodes, 2) or (n_nodes, 3), or None
+        Mean of the members' positions, unrounded, in the bag's unit (mm for CT, µm for slides).
+    edge_index : ndarray of int64, shape (2, n_edges)
+        Both directions of every edge, no self-loops, sorted by (source, target).
+    node_of_patch : ndarray of int64, shape (n_patches,)
+        Node that each patch of the bag (or of the bags, one after the other) belongs to.
+    image_of_node : ndarray of int64, shape (n_nodes,)
+        Index into `images` of the image each node lies in; graphs of several images are disconnected.
+    images : tuple of str
+        Keys of the images, in the order of their patches in `node_of_patch`.
+    provenance : mapping
+        JSON-ready: graph settings, encoder, hashes of the bags.
+    """
+
+    modality: Modality
+    features: NDArray[np.floating[Any]]
+    positions: NDArray[np.float64] | None
+    edge_index: NDArray[np.int64]
+    node_of_patch: NDArray[np.int64]
+    image_of_node: NDArray[np.int64]
+    images: tuple[str, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def member_counts(self) -> NDArray[np.int64]:
+        """Number of patches in each node, shape (n_nodes,)."""
+        return np.bincount(self.node_of_patch, minlength=len(self)).astype(np.int64)

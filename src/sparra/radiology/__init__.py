@@ -1,0 +1,1 @@
+"""CT and masks: reading, resampling, regions of interest, patches, encoders."""

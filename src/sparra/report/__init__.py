@@ -1,0 +1,1 @@
+"""Tables, figures, maps and the HTML page, made from what a study has written."""

@@ -1,0 +1,51 @@
+"""The base of every stage's settings: unknown keys are refused with the nearest valid name."""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from sparra.errors import UserError
+from sparra.registry import nearest_name
+
+
+class Settings(BaseModel):
+    """Immutable settings of one stage; each room defines its own, ``study.yaml`` is made of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any], where: str) -> Self:
+        """Validate `values` (as read from YAML).
+
+        Raises
+        ------
+        UserError
+            One sentence for each problem, joined by new lines; `where` names the file.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = [_sentence(cls, detail) for detail in error.errors()]
+            raise UserError("\n".join(lines), where=where) from None
+
+
+def _sentence(model: type[BaseModel], detail: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        valid = list(_model_at(model, detail["loc"][:-1]).model_fields)
+        return f"unknown key '{key}'. {nearest_name(str(detail['loc'][-1]), valid)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "missing":
+        return f"key '{key}' is missing"
+    return f"key '{key}' is {detail['input']!r}: {message}"
+
+
+def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    """Follow field names down to the settings class that holds the last key."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return model

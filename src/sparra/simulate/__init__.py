@@ -1,0 +1,1 @@
+"""Synthetic CTs, slides and follow-up with known planted biomarkers."""

@@ -1,0 +1,1 @@
+"""One study is one YAML: stages, caching, resume."""

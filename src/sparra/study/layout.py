@@ -1,0 +1,80 @@
+"""Where a study keeps its files; the one place that knows the names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparra.bags.bag import Modality
+
+
+@dataclass(frozen=True)
+class StudyLayout:
+    """Paths below a study's output folder.
+
+    Attributes
+    ----------
+    root : Path
+        The output folder.
+    """
+
+    root: Path
+
+    @property
+    def subjects(self) -> Path:
+        """CSV of the subjects used: subject_id, time, event, covariates."""
+        return self.root / "cohort" / "subjects.csv"
+
+    @property
+    def flow(self) -> Path:
+        """JSON of the subject flow: in, excluded with reasons, used per modality."""
+        return self.root / "cohort" / "flow.json"
+
+    @property
+    def folds(self) -> Path:
+        """CSV of the splits: repeat, fold, subject_id, part (train or test)."""
+        return self.root / "cohort" / "folds.csv"
+
+    @property
+    def failures(self) -> Path:
+        """CSV of everything that failed: subject_id, stage, where, what, mend."""
+        return self.root / "failures.csv"
+
+    @property
+    def settings(self) -> Path:
+        """JSON of all settings as they were resolved."""
+        return self.root / "settings.json"
+
+    @property
+    def versions(self) -> Path:
+        """JSON of package versions and platform."""
+        return self.root / "versions.json"
+
+    @property
+    def metrics(self) -> Path:
+        """CSV: modality, aggregator, model, metric, fold, value, reason (why a value is missing)."""
+        return self.root / "evaluation" / "metrics.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """CSV of out-of-fold predictions, see docs/architecture.md."""
+        return self.root / "evaluation" / "predictions.csv"
+
+    @property
+    def report(self) -> Path:
+        """The HTML page."""
+        return self.root / "report" / "index.html"
+
+    def bag(self, modality: Modality, image_key: str) -> Path:
+        """HDF5 bag of one image."""
+        return self.root / "features" / modality / f"{image_key}.h5"
+
+    def graph(self, modality: Modality, subject_key: str) -> Path:
+        """Safetensors graph of one subject and modality."""
+        return self.root / "graphs" / modality / f"{subject_key}.safetensors"
+
+    def model(self, modality: str, aggregator: str, fold: int) -> Path:
+        """Folder of one trained aggregator; `modality` is ``ct``, ``slide`` or ``joint``."""
+        return self.root / "models" / modality / aggregator / f"fold-{fold}"
+
+    def evaluation(self, modality: str, aggregator: str, fold: int) -> Path:
+        """Folder of one fold's survival models, metrics and predictions."""
+        return self.root / "evaluation" / "folds" / f"{modality}-{aggregator}-{fold}"

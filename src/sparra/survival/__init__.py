@@ -1,0 +1,1 @@
+"""Survival estimators and their grids, metrics, comparison."""

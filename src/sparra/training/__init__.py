@@ -1,0 +1,1 @@
+"""Batching, the fit loop, checkpoints, prediction."""
