@@ -1,0 +1,174 @@
+"""The command line: one thin command for each stage."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from sparra import RESEARCH_USE_ONLY, __version__
+from sparra.errors import UserError
+
+if TYPE_CHECKING:
+    from sparra.study.run import Outcome, Stage
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=f"Joins CT and whole-slide pathology into one survival model. {RESEARCH_USE_ONLY}",
+)
+console = Console(soft_wrap=True, highlight=False)
+
+StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one sentence and exit code 2, failed subjects in code 1."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {escape(str(error))}")
+        sys.exit(2)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("demo"),
+    subjects: Annotated[int, typer.Option(help="Number of simulated patients.")] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+) -> None:
+    """Simulate a cohort, run a whole study on it, print the results and where the report lies."""
+    from sparra.study.demo import write_demo
+
+    study = write_demo(folder, subjects, seed, console)
+    _run_until(study, "report")
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the cohort to.", show_default=False)],
+    subjects: Annotated[int, typer.Option(help="Number of patients.")] = 60,
+    seed: Annotated[int, typer.Option(help="Seed; a subject is the same whatever their number.")] = 0,
+    ct_strength: Annotated[float | None, typer.Option(help="Log hazard per SD of the CT biomarker.")] = None,
+    slide_strength: Annotated[float | None, typer.Option(help="The same of the slide's.")] = None,
+    nuisance: Annotated[float | None, typer.Option(help="Variation between patients without meaning.")] = None,
+    censoring: Annotated[float | None, typer.Option(help="Share of censored patients.")] = None,
+    missing_ct: Annotated[float | None, typer.Option(help="Share of patients without CT.")] = None,
+    missing_slide: Annotated[float | None, typer.Option(help="Share of patients without slide.")] = None,
+) -> None:
+    """Write a synthetic cohort (CT, slides, follow-up) with a planted biomarker and its ground truth."""
+    from sparra.study.demo import write_simulation
+
+    options = {
+        "subjects": subjects,
+        "seed": seed,
+        "ct_strength": ct_strength,
+        "slide_strength": slide_strength,
+        "nuisance": nuisance,
+        "censoring": censoring,
+        "missing_ct": missing_ct,
+        "missing_slide": missing_slide,
+    }
+    study = write_simulation(folder, {k: v for k, v in options.items() if v is not None}, console)
+    console.print(f"cohort written; next: sparra run {study}")
+
+
+@app.command()
+def check(study: StudyFile) -> None:
+    """Look at every table and file of a study, report all problems, and tell what would run."""
+    from sparra.cohort.check import flow_of
+    from sparra.study import check_study, read_study
+    from sparra.study.progress import ProgressBars
+    from sparra.study.tell import flow_table, plan_table, problem_lines
+
+    settings = read_study(study)
+    cohort = check_study(settings, ProgressBars(console))
+    console.print(flow_table(flow_of(cohort)))
+    console.print(plan_table(settings, cohort))
+    for line in problem_lines(cohort.problems):
+        console.print(line)
+    if cohort.problems:
+        raise typer.Exit(1)
+    console.print("no problems")
+
+
+@app.command()
+def run(study: StudyFile) -> None:
+    """Run a whole study; what is up to date is not done again."""
+    _run_until(study, "report")
+
+
+@app.command()
+def extract(study: StudyFile) -> None:
+    """Turn every image into a bag of patch features."""
+    _run_until(study, "extract")
+
+
+@app.command()
+def graph(study: StudyFile) -> None:
+    """Turn the bags into spatial graphs, extracting first what is missing."""
+    _run_until(study, "graph")
+
+
+@app.command()
+def train(study: StudyFile) -> None:
+    """Train every aggregator on every fold, after the stages before."""
+    _run_until(study, "train")
+
+
+@app.command()
+def evaluate(study: StudyFile) -> None:
+    """Fit and judge the survival models, after the stages before."""
+    _run_until(study, "evaluate")
+
+
+@app.command()
+def report(study: StudyFile) -> None:
+    """Write the report, after the stages before."""
+    _run_until(study, "report")
+
+
+@app.command()
+def encoders() -> None:
+    """List the encoders, with what one must know before trusting them."""
+    from sparra.study.tell import encoders_table
+
+    console.print(encoders_table())
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console.print(f"sparra {__version__}. {RESEARCH_USE_ONLY}")
+
+
+def _run_until(study: Path, until: "Stage") -> None:
+    from sparra.study import read_study, run_study
+    from sparra.study.progress import ProgressBars
+
+    outcome = run_study(read_study(study), ProgressBars(console), until)
+    _tell(outcome, until)
+
+
+def _tell(outcome: "Outcome", until: "Stage") -> None:
+    """Print flow, results and failures, and end with exit code 1 if anything failed."""
+    from sparra.study.stages import graph_pictures
+    from sparra.study.tell import flow_table, problem_lines, results_table
+
+    layout = outcome.layout
+    console.print(flow_table(outcome.flow))
+    if until == "graph":
+        for picture in graph_pictures(layout):
+            console.print(f"picture: {picture}")
+    if until in ("evaluate", "report"):
+        console.print(results_table(layout.metrics))
+    if until == "report":
+        console.print(f"report: {layout.report}")
+    for line in problem_lines(outcome.problems):
+        console.print(line)
+    if outcome.problems:
+        console.print(f"{len(outcome.problems)} problems, listed in {layout.failures}")
+        raise typer.Exit(1)
