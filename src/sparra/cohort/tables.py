@@ -1,0 +1,250 @@
+"""``subjects.csv`` and ``images.csv``, read row by row with every problem kept."""
+
+import csv
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sparra.cohort.followup import parse_event, parse_time
+from sparra.cohort.problems import Problem
+from sparra.errors import UserError
+from sparra.modality import Modality
+from sparra.registry import nearest_name
+
+IMAGE_COLUMNS = ("subject_id", "modality", "path", "mask", "label", "mpp", "spacing_mm")
+EVENT_MEND = "Use 0/1, true/false, Alive/Dead, Living/Deceased or 0:LIVING/1:DECEASED"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One patient.
+
+    Attributes
+    ----------
+    subject_id : str
+    time : float
+        Follow-up in the study's time unit; NaN where the study needs no follow-up.
+    event : bool
+        Whether the event was observed at `time`.
+    covariates : mapping of str to str
+        The further columns as written.
+    """
+
+    subject_id: str
+    time: float
+    event: bool
+    covariates: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One row of ``images.csv``.
+
+    Attributes
+    ----------
+    subject_id : str
+    modality : {"ct", "slide"}
+    path : Path
+        CT (file or DICOM folder), slide, or a bag of features.
+    mask : Path or None
+        Mask of a CT.
+    label : tuple of int or None
+        Label values of the region of interest; None = the study's setting.
+    mpp : float or None
+        Micrometres per pixel that replace a slide's metadata.
+    spacing_mm : tuple of float or None
+        Voxel size (x, y, z) in mm that replaces a CT's header.
+    row : int
+        Row in the file, the header being row 1.
+    source : str
+        Path, mask and label as written in the row.
+    """
+
+    subject_id: str
+    modality: Modality
+    path: Path
+    mask: Path | None
+    label: tuple[int, ...] | None
+    mpp: float | None
+    spacing_mm: tuple[float, ...] | None
+    row: int
+    source: str
+
+    @property
+    def key(self) -> str:
+        """Name of the image's files in a study: unique, and safe as a file name."""
+        digest = hashlib.sha256(self.source.encode()).hexdigest()[:8]
+        return f"{subject_key(self.subject_id)}-{digest}"
+
+
+def subject_key(subject_id: str) -> str:
+    """Return a file name for a subject: the id itself where it is safe, else cleaned with a short hash."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", subject_id):
+        return subject_id
+    cleaned = re.sub(r"[^A-Za-z0-9_-]", "_", subject_id)
+    return f"{cleaned}-{hashlib.sha256(subject_id.encode()).hexdigest()[:6]}"
+
+
+def read_rows(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
+    """Read a CSV as text, one mapping a row.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, empty, no CSV, or lacks a required column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError("the table does not exist", path, "Give its path in study.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the table cannot be read ({error})", path, "Save it as CSV in UTF-8") from None
+    lines = text.splitlines()
+    header = next(csv.reader(lines[:1]), [])
+    columns = [name.strip() for name in header]
+    if len(columns) == 1 and ";" in columns[0]:
+        raise UserError("the table is separated by semicolons", path, "Save it with commas")
+    missing = [name for name in required if name not in columns]
+    if missing:
+        hint = nearest_name(missing[0], columns) if columns else "The file is empty"
+        raise UserError(f"column '{missing[0]}' is missing", path, hint)
+    rows = csv.DictReader(lines[1:], fieldnames=columns, restval="")
+    return [{key: (value or "").strip() for key, value in row.items() if key} for row in rows]
+
+
+def read_subjects(path: Path, follow_up: bool) -> tuple[list[Subject], list[Problem], int]:
+    """Read ``subjects.csv``.
+
+    Parameters
+    ----------
+    path : Path
+    follow_up : bool
+        Whether the columns time and event are needed; without, only features and graphs can be made.
+
+    Returns
+    -------
+    subjects : list of Subject
+        Those without a problem.
+    problems : list of Problem
+    n_rows : int
+        Distinct subjects in the file.
+    """
+    rows = read_rows(path, ("subject_id", "time", "event") if follow_up else ("subject_id",))
+    counts = Counter(row["subject_id"] for row in rows)
+    subjects: list[Subject] = []
+    problems: list[Problem] = []
+    for number, row in enumerate(rows, start=2):
+        found = _subject_problems(row, counts, follow_up)
+        where = f"{path}, row {number}"
+        problems += [Problem(what, where, mend, row["subject_id"], True) for what, mend in found]
+        if not found:
+            subjects.append(_subject(row, follow_up))
+    return subjects, problems, len([subject_id for subject_id in counts if subject_id])
+
+
+def _subject_problems(row: dict[str, str], counts: Counter[str], follow_up: bool) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    if not row["subject_id"]:
+        return [("the subject_id is empty", "Give every subject an id")]
+    if counts[row["subject_id"]] > 1:
+        found.append((f"subject '{row['subject_id']}' stands in {counts[row['subject_id']]} rows", "Keep one row"))
+    if follow_up:
+        try:
+            parse_time(row["time"])
+        except ValueError as error:
+            found.append((str(error), "Give the follow-up as a number above zero"))
+        try:
+            parse_event(row["event"])
+        except ValueError as error:
+            found.append((str(error), EVENT_MEND))
+    return found
+
+
+def _subject(row: dict[str, str], follow_up: bool) -> Subject:
+    covariates = {key: value for key, value in row.items() if key not in ("subject_id", "time", "event")}
+    if not follow_up:
+        return Subject(row["subject_id"], float("nan"), False, covariates)
+    return Subject(row["subject_id"], parse_time(row["time"]), parse_event(row["event"]), covariates)
+
+
+def read_images(path: Path) -> tuple[list[ImageRecord], list[Problem]]:
+    """Read ``images.csv``; relative paths are relative to its folder.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or has a column that is not known.
+    """
+    rows = read_rows(path, ("subject_id", "modality", "path"))
+    unknown = [name for name in (rows[0] if rows else {}) if name not in IMAGE_COLUMNS]
+    if unknown:
+        raise UserError(f"unknown column '{unknown[0]}'", path, nearest_name(unknown[0], list(IMAGE_COLUMNS)))
+    images: list[ImageRecord] = []
+    problems: list[Problem] = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            images.append(_image(row, path.parent, number))
+        except UserError as error:
+            problems.append(Problem(error.what, f"{path}, row {number}", error.mend or "", row["subject_id"]))
+    keys = Counter(image.key for image in images)
+    for image in images:
+        if keys[image.key] > 1:
+            what = f"image {image.path} is listed {keys[image.key]} times"
+            problems.append(Problem(what, f"{path}, row {image.row}", "Keep one row", image.subject_id))
+            keys[image.key] = 0
+    return list({image.key: image for image in images}.values()), problems
+
+
+def _image(row: dict[str, str], folder: Path, number: int) -> ImageRecord:
+    modality: Modality
+    match row["modality"].lower():
+        case "ct":
+            modality = "ct"
+        case "slide" | "wsi":
+            modality = "slide"
+        case other:
+            raise UserError(f"modality '{other}' is not known", mend="Use 'ct' or 'slide'")
+    if not row["path"]:
+        raise UserError("the path is empty", mend="Give the image's file, or remove the row")
+    mpp = _numbers(row.get("mpp", ""), "mpp", count=1)
+    return ImageRecord(
+        subject_id=row["subject_id"],
+        modality=modality,
+        path=(folder / row["path"]).absolute(),
+        mask=(folder / row["mask"]).absolute() if row.get("mask") else None,
+        label=_labels(row.get("label", "")),
+        mpp=mpp[0] if mpp else None,
+        spacing_mm=_numbers(row.get("spacing_mm", ""), "spacing_mm", count=3),
+        row=number,
+        source="|".join(row.get(column, "") for column in ("path", "mask", "label")),
+    )
+
+
+def _labels(cell: str) -> tuple[int, ...] | None:
+    """Read ``2`` or a union such as ``2+3``."""
+    if not cell:
+        return None
+    try:
+        labels = tuple(int(part) for part in re.split(r"[+;]", cell))
+    except ValueError:
+        raise UserError(f"label '{cell}' is not a number", mend="Use e.g. 2, or 2+3 for a union") from None
+    if min(labels) <= 0:
+        raise UserError(f"label '{cell}' is the background", mend="Use the label's value in the mask, e.g. 2")
+    return labels
+
+
+def _numbers(cell: str, column: str, count: int) -> tuple[float, ...] | None:
+    """Read one positive number, or several joined by ``x``."""
+    if not cell:
+        return None
+    try:
+        numbers = tuple(float(part) for part in cell.lower().split("x"))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count or not all(0 < number < float("inf") for number in numbers):
+        form = "a positive number" if count == 1 else "three positive numbers such as 0.8x0.8x2.5"
+        raise UserError(f"{column} '{cell}' cannot be read", mend=f"Use {form}")
+    return numbers
