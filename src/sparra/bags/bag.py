@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparra.errors import UserError
+from sparra.modality import UNIT_OF_MODALITY, Modality
 
-Modality = Literal["ct", "slide"]
-UNIT_OF_MODALITY: Mapping[str, str] = {"ct": "mm", "slide": "um"}
+__all__ = ["Bag", "Modality"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Bag:
     modality : {"ct", "slide"}
     features : ndarray of float, shape (n_patches, n_features)
     positions : ndarray of float64, shape (n_patches, 2) or (n_patches, 3), or None
-        Centres of the patches. Slides: (x, y) in micrometres from the top-left corner of level 0. CT: (x, y, z)
-        in millimetres in the scanner's LPS coordinates. None where the source format holds no positions.
+        Centres of the patches. Slides: (x, y) in micrometres from the top-left corner of level 0. CT:
+        (x, y, z) in millimetres in the scanner's LPS coordinates. None where the source holds no positions.
     patch_size : tuple of float or None
         Side lengths of a patch in the same unit and axis order as `positions`.
     feature_names : tuple of str
@@ -55,10 +55,9 @@ class Bag:
             raise UserError(f"{len(rows)} patches hold NaN or infinite features, first at row {rows[0]}")
         dimensions = 3 if self.modality == "ct" else 2
         if self.positions is not None:
-            if self.positions.shape != (len(self.features), dimensions):
-                raise UserError(
-                    f"positions have shape {self.positions.shape}, expected ({len(self.features)}, {dimensions})"
-                )
+            expected = (len(self.features), dimensions)
+            if self.positions.shape != expected:
+                raise UserError(f"positions have shape {self.positions.shape}, expected {expected}")
             if not np.isfinite(self.positions).all():
                 raise UserError("positions hold NaN or infinite values")
         if self.feature_names and len(self.feature_names) != self.features.shape[1]:

@@ -37,5 +37,6 @@ class Preview:
 
     def to_pixels(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
         """Convert positions (µm or mm), shape (n, d), to fractional pixel indices (x, y[, z]), shape (n, d)."""
-        axes: NDArray[np.float64] = np.linalg.inv(self.direction)
-        return ((positions - np.asarray(self.origin)) @ axes.T) / np.asarray(self.spacing)
+        steps = (positions - np.asarray(self.origin)) @ np.linalg.inv(self.direction).T
+        indices: NDArray[np.float64] = steps / np.asarray(self.spacing)
+        return indices
