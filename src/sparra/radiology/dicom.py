@@ -1,0 +1,158 @@
+"""A folder with one DICOM CT series: which files, in which order, on which grid.
+
+Only geometry, modality and the series' identity are read; no message repeats an identifier or patient data.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.errors import InvalidDicomError
+
+from sparra.errors import UserError
+from sparra.radiology.geometry import Grid
+
+#: Gaps between slices may differ by this part of the usual gap, or by 0.1 mm: positions are rounded.
+_GAP_TOLERANCE = 0.05
+_ROUNDING_MM = 0.1
+_TAGS = [
+    "SeriesInstanceUID",
+    "Modality",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+]
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """One CT series, sorted by position along the slice normal.
+
+    Attributes
+    ----------
+    files : tuple of Path
+    grid : Grid
+    """
+
+    files: tuple[Path, ...]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class _Slice:
+    path: Path
+    position: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    pixel_mm: NDArray[np.float64]
+    size: tuple[int, int]
+    modality: str
+
+
+def find_series(folder: Path) -> DicomSeries:
+    """Find the one CT series in `folder`, not in folders below it.
+
+    Raises
+    ------
+    UserError
+        If there is no series or more than one, it is no CT, or its slices do not make an even stack.
+    """
+    series: dict[str, list[_Slice]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and (found := _read_slice(path)):
+            series.setdefault(found[0], []).append(found[1])
+    if not series:
+        raise UserError("no DICOM slices in this folder", folder, "Name the folder that holds the series itself")
+    if len(series) > 1:
+        kinds = sorted(((len(s), s[0].modality) for s in series.values()), reverse=True)
+        listing = ", ".join(f"{count} slices ({modality})" for count, modality in kinds)
+        raise UserError(f"the folder holds {len(series)} series: {listing}", folder, "Keep one CT series in a folder")
+    (slices,) = series.values()
+    if slices[0].modality != "CT":
+        raise UserError(f"the series is {slices[0].modality}, not CT", folder)
+    return _stack(slices, folder)
+
+
+def _read_slice(path: Path) -> tuple[str, _Slice] | None:
+    """Return the series' identity and the slice; None for files that are no DICOM or hold no image plane."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+    except (InvalidDicomError, EOFError):
+        return None
+    if "ImagePositionPatient" not in header:
+        if int(header.get("NumberOfFrames", 1) or 1) > 1:
+            raise UserError("multi-frame DICOM is not read", path, "Convert it to NIfTI, e.g. with dcm2niix")
+        return None
+    try:
+        plane = _Slice(
+            path,
+            np.asarray(header.ImagePositionPatient, np.float64),
+            np.asarray(header.ImageOrientationPatient, np.float64).reshape(2, 3),
+            np.asarray(header.PixelSpacing, np.float64)[::-1],
+            (int(header.Columns), int(header.Rows)),
+            str(header.get("Modality", "of unknown modality")),
+        )
+    except (AttributeError, TypeError, ValueError):
+        raise UserError("a DICOM slice lacks its orientation, pixel spacing or size", path) from None
+    return str(header.get("SeriesInstanceUID", "")), plane
+
+
+def _stack(slices: list[_Slice], folder: Path) -> DicomSeries:
+    first = slices[0]
+    if len(slices) < 2:
+        raise UserError("the series has one slice only", folder)
+    alike = all(
+        s.size == first.size
+        and np.allclose(s.axes, first.axes, atol=1e-3)
+        and np.allclose(s.pixel_mm, first.pixel_mm, atol=1e-4)
+        for s in slices
+    )
+    if not alike:
+        raise UserError(
+            "the slices differ in size, orientation or pixel spacing",
+            folder,
+            "Take localizers out of the folder",
+        )
+    axes = first.axes / np.linalg.norm(first.axes, axis=1, keepdims=True)
+    normal = np.cross(axes[0], axes[1])
+    slices = sorted(slices, key=lambda s: float(s.position @ normal))
+    positions = np.array([s.position for s in slices])
+    gap = _even_gap(positions @ normal, folder)
+    slope = (positions[-1] - positions[0]) / (len(slices) - 1)
+    sideways = float(np.linalg.norm(slope - gap * normal)) * (len(slices) - 1)
+    if sideways > _ROUNDING_MM * 5:
+        raise UserError(
+            f"the gantry was tilted: the last slice lies {sideways:.1f} mm aside of the first",
+            folder,
+            "Resample it to an upright stack first",
+        )
+    direction = np.stack([axes[0], axes[1], normal], axis=1)
+    spacing = (float(first.pixel_mm[0]), float(first.pixel_mm[1]), gap)
+    grid = Grid((*first.size, len(slices)), spacing, tuple(positions[0].tolist()), direction)
+    return DicomSeries(tuple(s.path for s in slices), grid)
+
+
+def _even_gap(heights: NDArray[np.float64], folder: Path) -> float:
+    """Return the gap between slices at sorted `heights` (mm), or tell where it is not even."""
+    gaps = np.diff(heights)
+    usual = float(np.median(gaps))
+    allowed = max(_ROUNDING_MM, _GAP_TOLERANCE * usual)
+    worst = int(np.abs(gaps - usual).argmax())
+    low, high = heights[worst], heights[worst + 1]
+    if (gaps < min(_ROUNDING_MM, usual / 2)).any() or usual <= 0:
+        twice = heights[int(gaps.argmin())]
+        raise UserError(f"two slices lie at {twice:.1f} mm", folder, "Keep one phase or reconstruction in a folder")
+    if abs(gaps[worst] - usual) > allowed:
+        missing = round(gaps[worst] / usual) - 1
+        fault = f"{missing} slice{'s' * (missing > 1)} missing" if missing > 0 else "slices are not evenly spaced"
+        raise UserError(
+            f"{fault} between {low:.1f} and {high:.1f} mm along the stack: a gap of {gaps[worst]:.2f} mm"
+            f" where others are {usual:.2f} mm",
+            folder,
+            "Download the series again, or leave it out",
+        )
+    return float((heights[-1] - heights[0]) / (len(heights) - 1))

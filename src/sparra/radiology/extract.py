@@ -1,0 +1,190 @@
+"""From a CT and its tumour mask to a bag of patch features in millimetres, and a preview for the maps."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from sparra import __version__
+from sparra.bags.bag import Bag
+from sparra.bags.preview import Preview
+from sparra.files import sha256_of
+from sparra.radiology.encoders import ct_encoders
+from sparra.radiology.errors import MaskTooSmallError, NonFiniteVoxelsError
+from sparra.radiology.geometry import Grid
+from sparra.radiology.io import read_ct, read_mask
+from sparra.radiology.patches import overhang, place_patches
+from sparra.radiology.region import Tumour, select_tumour
+from sparra.radiology.resample import isotropic_grid, needed_box, resample_image, resample_mask
+from sparra.radiology.settings import CtSettings
+
+
+@dataclass(frozen=True)
+class Region:
+    """The resampled region of interest.
+
+    Attributes
+    ----------
+    volume : ndarray of float32, shape (z, y, x)
+        Whole HU.
+    mask : ndarray of bool, shape (z, y, x)
+    grid : Grid
+    """
+
+    volume: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    grid: Grid
+
+
+def extract_ct(
+    image: Path,
+    mask: Path,
+    label: int | Sequence[int] | None,
+    settings: CtSettings,
+    spacing_mm: Sequence[float] | None = None,
+) -> tuple[Bag, Preview]:
+    """Turn one CT and its mask into a bag and a preview.
+
+    Steps: pick the label and its component; crop around it; resample the crop to the isotropic grid of the
+    whole scan (cubic B-spline, whole HU; nearest neighbour for the mask); lay a grid of cubic patches over
+    the tumour's box; encode each patch.
+
+    Parameters
+    ----------
+    image : Path
+        NIfTI or NRRD file, or a folder with one DICOM CT series.
+    mask : Path
+        NIfTI or NRRD file on the CT's grid.
+    label : int, sequence of int or None
+        Label of the tumour; None takes the one in `settings`.
+    settings : CtSettings
+    spacing_mm : sequence of float, optional
+        Voxel size along x, y, z that replaces the headers' of CT and mask.
+
+    Returns
+    -------
+    bag : Bag
+        Positions are the patches' centres in mm, LPS; extras hold ``tumour_fraction``.
+    preview : Preview
+        The region of interest on the isotropic grid, int16 HU.
+
+    Raises
+    ------
+    UserError
+        And its subclasses of `sparra.radiology.errors`, one sentence for whatever is wrong with the files.
+    """
+    wanted = settings.label if label is None else label
+    ct_image = read_ct(image, spacing_mm is not None)
+    mask_image = read_mask(mask, ct_image, wanted, spacing_mm is not None)
+    if spacing_mm is not None:
+        ct_image.SetSpacing(tuple(spacing_mm))
+        mask_image.SetSpacing(tuple(spacing_mm))
+    scan = Grid.of(ct_image)
+    tumour = select_tumour(sitk.GetArrayViewFromImage(mask_image).view(bool), settings.component)
+    volume_mm3 = float(tumour.mask.sum()) * scan.voxel_mm3
+    if volume_mm3 < settings.minimum_volume_mm3:
+        raise _too_small(volume_mm3, settings, mask)
+    region = _resample_region(sitk.GetArrayViewFromImage(ct_image), scan, tumour, settings, image)
+    if not region.mask.any():
+        raise _too_small(volume_mm3, settings, mask)
+    patches = place_patches(
+        region.mask, settings.patch_voxels, settings.stride_voxels, settings.minimum_tumour_fraction
+    )
+    entry = ct_encoders[settings.encoder]
+    encoder = entry.build(entry.settings.from_mapping(settings.encoder_options, where="encoder_options"))
+    bag = Bag(
+        modality="ct",
+        features=encoder.encode(region.volume, region.mask, patches),
+        positions=region.grid.to_mm(patches.centres),
+        patch_size=(settings.patch_voxels * settings.spacing_mm,) * 3,
+        feature_names=encoder.feature_names,
+        extras={"tumour_fraction": patches.tumour_fraction},
+        provenance={
+            "encoder": asdict(entry.card),
+            "settings": settings.model_dump(mode="json"),
+            "label": wanted if isinstance(wanted, int) else list(wanted),
+            "source_sha256": {"image": sha256_of(image), "mask": sha256_of(mask)},
+            "scan_spacing_mm": list(scan.spacing),
+            "scan_size": list(scan.size),
+            "tumour_volume_mm3": volume_mm3,
+            "components_found": tumour.components,
+            "dropped_volume_mm3": tumour.dropped_voxels * scan.voxel_mm3,
+            "candidate_patches": patches.candidates,
+            "grid": _as_json(region.grid),
+            "versions": _versions(),
+        },
+    )
+    return bag, _preview(region)
+
+
+def _too_small(volume_mm3: float, settings: CtSettings, mask: Path) -> MaskTooSmallError:
+    return MaskTooSmallError(
+        f"the tumour has {volume_mm3:.4g} mm³, less than minimum_volume_mm3"
+        f" {settings.minimum_volume_mm3:g} or than one voxel of spacing_mm {settings.spacing_mm:g}",
+        mask,
+        "Check the mask and its label, or lower the setting",
+    )
+
+
+def _resample_region(
+    voxels: NDArray[np.float32], scan: Grid, tumour: Tumour, settings: CtSettings, where: Path
+) -> Region:
+    """Crop to what the tumour's box and its margin need, then resample that crop only."""
+    isotropic = isotropic_grid(scan, settings.spacing_mm)
+    extent = np.array(tumour.mask.shape[::-1])
+    box = scan.part(tumour.start, extent)
+    outer = np.array([[-0.5] * 3, extent - 0.5])
+    # Each grid's axes point the same way, so the box's outer corners stay its outer corners.
+    begin, end = isotropic.to_index(box.to_mm(outer))
+    rim = max(int(np.ceil(settings.margin_mm / settings.spacing_mm)), overhang(settings.patch_voxels))
+    start = np.floor(begin + 0.5).astype(int) - rim
+    stop = np.ceil(end + 0.5).astype(int) + rim
+    target = isotropic.part(start, stop - start)
+    low, high = needed_box(scan, target)
+    crop = np.ascontiguousarray(voxels[low[2] : high[2], low[1] : high[1], low[0] : high[0]])
+    broken = int(crop.size - np.isfinite(crop).sum())
+    if broken:
+        raise NonFiniteVoxelsError(
+            f"{broken} voxels in or near the region of interest are NaN or infinite",
+            where,
+            "Export the CT again, or set them to -1024 HU if they lie outside the body",
+        )
+    volume = resample_image(crop, scan.part(low, high - low), target)
+    # IBSI: CT intensities are whole numbers, also after interpolation.
+    return Region(np.rint(volume), resample_mask(tumour.mask, box, target), target)
+
+
+def _preview(region: Region) -> Preview:
+    limits = np.iinfo(np.int16)
+    return Preview(
+        modality="ct",
+        pixels=region.volume.clip(limits.min, limits.max).astype(np.int16),
+        mask=region.mask,
+        spacing=region.grid.spacing,
+        origin=region.grid.origin,
+        direction=region.grid.direction,
+    )
+
+
+def _as_json(grid: Grid) -> dict[str, Any]:
+    return {
+        "size": list(grid.size),
+        "spacing_mm": list(grid.spacing),
+        "origin_mm": list(grid.origin),
+        "direction": grid.direction.tolist(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "sparra": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "simpleitk": version("SimpleITK"),
+    }
