@@ -1,0 +1,85 @@
+"""Confidence intervals by resampling patients."""
+
+import math
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+
+from sparra.survival.concordance import comparable_pairs, pair_scores
+from sparra.survival.outcomes import FloatArray, FollowUp
+
+METHOD = ["modality", "aggregator", "model"]
+_PERCENTILES = (2.5, 97.5)
+# A stream of its own: a bare seed would tie these draws to whatever else was drawn from it, such as
+# a simulated cohort.
+_STREAM = 3
+
+
+def c_index_intervals(predictions: pd.DataFrame, seed: int, n_resamples: int = 1000) -> pd.DataFrame:
+    """Bootstrap the C-index of each method over patients.
+
+    The statistic is the mean over folds of Harrell's C within the fold, since risks of different folds are
+    not on one scale. Patients are drawn with replacement from the whole cohort, the same draws for
+    every method; a fold in which a draw leaves no comparable pair takes no part in that draw.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Out-of-fold predictions with columns modality, aggregator, model, fold, subject_id, time, event,
+        risk; as in ``evaluation/predictions.csv``.
+    seed : int
+    n_resamples : int
+
+    Returns
+    -------
+    DataFrame
+        Columns modality, aggregator, model, c_index, lower, upper (95 %, percentile method), reason.
+
+    Notes
+    -----
+    The fitted models are held fixed, so the interval holds the sampling of test patients, not of training.
+    """
+    subjects = np.unique(predictions["subject_id"].astype(str))
+    rng = np.random.default_rng([_STREAM, seed])
+    n = len(subjects)
+    counts = rng.multinomial(n, np.full(n, 1.0 / n), size=n_resamples).astype(np.float64)
+    weights = np.vstack([np.ones(n), counts])
+    rows = []
+    for method, table in predictions.groupby(METHOD, sort=False, observed=True):
+        rows.append([*_names(method), *_interval(table, subjects, weights)])
+    return pd.DataFrame(rows, columns=[*METHOD, "c_index", "lower", "upper", "reason"])
+
+
+def _names(method: Hashable) -> tuple[Hashable, ...]:
+    return method if isinstance(method, tuple) else (method,)
+
+
+def _interval(table: pd.DataFrame, subjects: np.ndarray, weights: FloatArray) -> tuple[float, float, float, str]:
+    folds = [
+        _weighted_c(fold, weights[:, np.searchsorted(subjects, fold["subject_id"].astype(str))])
+        for _, fold in table.groupby("fold")
+    ]
+    values = np.vstack(folds)
+    defined = np.isfinite(values)
+    n_defined = defined.sum(axis=0)
+    total = np.where(defined, values, 0.0).sum(axis=0)
+    mean = np.divide(total, n_defined, out=np.full(len(total), np.nan), where=n_defined > 0)
+    if n_defined[0] == 0:
+        return math.nan, math.nan, math.nan, "no two subjects of a fold can be compared"
+    lower, upper = np.nanpercentile(mean[1:], _PERCENTILES)
+    return float(mean[0]), float(lower), float(upper), ""
+
+
+def _weighted_c(fold: pd.DataFrame, weights: FloatArray) -> FloatArray:
+    """Return Harrell's C of one fold for each row of subject weights (B, n_fold), shape (B,).
+
+    A patient drawn k times counts k-fold, so C is a ratio of quadratic forms in the counts.
+    """
+    comparable = comparable_pairs(FollowUp(fold["time"].to_numpy(), fold["event"].to_numpy())).astype(np.float64)
+    concordant = comparable * pair_scores(fold["risk"].to_numpy(dtype=np.float64))
+    numerator = np.einsum("bi,bi->b", weights @ concordant, weights)
+    denominator = np.einsum("bi,bi->b", weights @ comparable, weights)
+    undefined = np.full(len(weights), np.nan)
+    ratio: FloatArray = np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+    return ratio

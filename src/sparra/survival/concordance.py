@@ -1,0 +1,37 @@
+"""Harrell's C on pair matrices: what tuning, evaluation and the bootstrap share."""
+
+import numpy as np
+
+from sparra.survival.outcomes import BoolArray, FloatArray, FollowUp
+
+# As in scikit-survival: risks this close count as tied.
+TIED_TOLERANCE = 1e-8
+
+
+def comparable_pairs(follow_up: FollowUp) -> BoolArray:
+    """Return which pairs (i, j) can be ordered, shape (n, n).
+
+    True where i had the event and j outlived it: a later time, or censored at the same time.
+    """
+    time, event = follow_up.time, follow_up.event
+    later = time[:, None] < time[None, :]
+    censored_then = (time[:, None] == time[None, :]) & ~event[None, :]
+    comparable: BoolArray = event[:, None] & (later | censored_then)
+    return comparable
+
+
+def pair_scores(risk: FloatArray) -> FloatArray:
+    """Return 1 where i has the higher risk than j, ½ where they are tied, else 0; shape (n, n)."""
+    difference = risk[:, None] - risk[None, :]
+    return np.where(np.abs(difference) <= TIED_TOLERANCE, 0.5, (difference > 0).astype(np.float64))
+
+
+def concordant_of_comparable(follow_up: FollowUp, risk: FloatArray) -> tuple[float, int]:
+    """Return the concordant pairs (ties count ½) and the comparable pairs; C is their ratio.
+
+    Notes
+    -----
+    Harrell, Califf, Pryor, Lee & Rosati: Evaluating the yield of medical tests. JAMA 247 (1982).
+    """
+    pairs = comparable_pairs(follow_up)
+    return float(pair_scores(risk)[pairs].sum()), int(pairs.sum())

@@ -1,0 +1,1 @@
+"""Survival models, one a file."""

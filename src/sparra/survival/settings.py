@@ -1,0 +1,53 @@
+"""Settings of the survival stage."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from sparra.errors import UserError
+from sparra.settings import Settings
+from sparra.survival.models import survival_models
+
+
+class EvaluationSettings(Settings):
+    """How methods are fitted and judged.
+
+    Attributes
+    ----------
+    survival_models : tuple of str
+        Survival models fitted to the embeddings; the paper's four by default.
+    folds : int
+        Number of cross-validation folds; not used where `splits` is given.
+    inner_folds : int
+        Folds of the tuning inside each training part.
+    screening_p : float or None
+        Keep only features whose univariate Cox Wald p on the training part is below this; the paper
+        takes 0.2 for Mean and ABMIL. None keeps all.
+    splits : str or None
+        A CSV or a folder of published splits (see `sparra.cohort.splits.read_folds`).
+    cut : {"median", "mean"}
+        Which value of the *training* risks divides low from high risk.
+    horizon : float or None
+        τ in the study's time unit: C-IPCW, C-AUC and IBS look no further. None derives it once from the
+        whole cohort (see `sparra.survival.time_grid.declare_time_grid`).
+    """
+
+    survival_models: tuple[str, ...] = ("RSF", "CoxPH", "Coxnet", "FSVM")
+    folds: int = Field(default=5, ge=2)
+    inner_folds: int = Field(default=5, ge=2)
+    screening_p: float | None = Field(default=None, gt=0, le=1)
+    splits: str | None = None
+    cut: Literal["median", "mean"] = "median"
+    horizon: float | None = Field(default=None, gt=0)
+
+    @field_validator("survival_models")
+    @classmethod
+    def _known_and_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                survival_models[name]
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        if len(set(names)) < len(names):
+            raise ValueError("a survival model is named twice")
+        return names
