@@ -1,0 +1,26 @@
+"""The base of every aggregator."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import nn
+
+from sparra.models.batch import Aggregation, GraphBatch
+
+
+class Aggregator(nn.Module, ABC):
+    """From the graphs of a batch to embedding, risk and importance.
+
+    Parameters
+    ----------
+    embedding_sizes : mapping of modality to int
+        Columns of the embedding that each modality fills, in their order.
+    """
+
+    def __init__(self, embedding_sizes: Mapping[str, int]) -> None:
+        super().__init__()
+        self.embedding_sizes = dict(embedding_sizes)
+
+    @abstractmethod
+    def forward(self, graphs: Mapping[str, GraphBatch]) -> Aggregation:
+        """Aggregate a batch; `graphs` holds every modality, perhaps with no node."""

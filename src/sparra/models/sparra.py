@@ -1,0 +1,252 @@
+"""SPARRA: sparsity-informed spatial aggregation with a variational gate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from sparra.models.aggregator import Aggregator
+from sparra.models.batch import Aggregation, GraphBatch
+from sparra.models.importance import importance_of_all_nodes
+from sparra.models.layers import (
+    GatedAttention,
+    GraphConvolution,
+    NormalisedAdjacency,
+    PooledNodes,
+    TopKPooling,
+    feature_branch,
+    normalised_adjacency,
+    segment_sum,
+)
+from sparra.models.objective import (
+    collapsed_divergence,
+    gaussian_log_likelihood,
+    normalised_inverse_precision,
+    sample_importance,
+    second_moment,
+)
+from sparra.models.settings import SparraSettings
+
+# exp(±20) is as far as float32 can follow a variance without trouble.
+LOG_VARIANCE_LIMIT = 20.0
+
+
+@dataclass(frozen=True)
+class ModalityPosterior:
+    """Kept nodes of one modality and their posterior q(s) = N(mu, exp(log_variance)).
+
+    Attributes
+    ----------
+    stages : tuple of PooledNodes
+        First and second pooling.
+    kept : Tensor of int64, shape (n_kept,)
+        Indices into the nodes of the batch.
+    values : Tensor, shape (n_kept, n_embedding)
+        What the gate averages: f_pool(X) or branch(X).
+    mu, log_variance : Tensor, shape (n_kept,)
+    """
+
+    stages: tuple[PooledNodes, PooledNodes]
+    kept: Tensor
+    values: Tensor
+    mu: Tensor
+    log_variance: Tensor
+
+    @property
+    def subject(self) -> Tensor:
+        """Subject of each kept node."""
+        return self.stages[1].subject
+
+
+class PoolingModule(nn.Module):
+    """f_pool: graph convolution and top-k pooling, twice.
+
+    Parameters
+    ----------
+    settings : SparraSettings
+    ratio : float
+        Share of nodes that each of the two poolings keeps.
+    """
+
+    def __init__(self, settings: SparraSettings, ratio: float) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            [
+                GraphConvolution(settings.hidden, settings.pooled),
+                GraphConvolution(settings.pooled, settings.pooled),
+            ]
+        )
+        self.poolings = nn.ModuleList(
+            [TopKPooling(settings.pooled, ratio, settings.minimum_nodes, settings.soft_scores) for _ in range(2)]
+        )
+
+    def forward(self, hidden: Tensor, graph: GraphBatch) -> tuple[PooledNodes, PooledNodes]:
+        """Return what each of the two poolings left."""
+        first = self._stage(0, hidden, graph.edge_index, graph.subject, graph.n_subjects)
+        second = self._stage(1, first.features, first.edge_index, first.subject, graph.n_subjects)
+        return first, second
+
+    def _stage(self, stage: int, features: Tensor, edge_index: Tensor, subject: Tensor, n_subjects: int) -> PooledNodes:
+        adjacency = normalised_adjacency(edge_index, len(features), features.dtype)
+        features = self.convolutions[stage](features, adjacency)
+        return cast(PooledNodes, self.poolings[stage](features, edge_index, subject, n_subjects))
+
+
+class DecoderTrunk(nn.Module):
+    """From the scalar s of each kept node towards its features: Linear-ReLU, GCN, Linear-ReLU, Linear.
+
+    Parameters
+    ----------
+    settings : SparraSettings
+    """
+
+    def __init__(self, settings: SparraSettings) -> None:
+        super().__init__()
+        self.expand = nn.Sequential(nn.Linear(1, settings.pooled), nn.ReLU())
+        self.convolution = GraphConvolution(settings.pooled, settings.hidden)
+        self.mix = nn.Sequential(
+            nn.Linear(settings.hidden, settings.hidden),
+            nn.ReLU(),
+            nn.Linear(settings.hidden, settings.hidden),
+        )
+
+    def forward(self, importance: Tensor, adjacency: NormalisedAdjacency) -> Tensor:
+        """Map (n_kept,) to (n_kept, hidden)."""
+        return cast(Tensor, self.mix(self.convolution(self.expand(importance.unsqueeze(1)), adjacency)))
+
+
+class SparraAggregator(Aggregator):
+    r"""Sparsity-informed probabilistic aggregation (section 2.2 of the paper).
+
+    For each modality: h = branch(X); f_pool(X) by two rounds of GCN and top-k; q(s|X) = N(mu, sigma²) by a
+    gated network; gate :math:`\hat v \propto E[v]^{-1}`, normalised over a subject's kept nodes of that
+    modality (``gate: per_modality``, the paper) or of all modalities (``joint``, the released code);
+    embedding :math:`\hat v^T f_{pool}(X)` (``aggregate: pooled``, the paper) or :math:`\hat v^T branch(X)`
+    over the kept nodes (``branch``); a linear risk. A modality that a subject lacks gives zeros.
+
+    Penalties, added to the mean over subjects of the Cox terms:
+
+    - ``kl``: Eq. (3) in its collapsed form. ``reduction: sum`` sums over the kept nodes of a subject and
+      averages over the subjects of the batch: with weight 1 the penalties and the Cox term then are the
+      negative bound of Eq. (8) a subject, but for the constant Z. ``mean`` averages over all kept
+      nodes of the batch: its effective weight does not grow with the number of nodes, but the objective is no
+      longer a bound.
+    - ``reconstruction``: minus Eq. (6) at a reparameterised sample of s, on the standardised features of the
+      kept nodes (s exists for no others); ``mean`` divides by nodes and features. Only while training.
+
+    Parameters
+    ----------
+    feature_dims : mapping of modality to int
+    settings : SparraSettings
+    """
+
+    def __init__(self, feature_dims: Mapping[str, int], settings: SparraSettings) -> None:
+        width = settings.pooled if settings.aggregate == "pooled" else settings.hidden
+        super().__init__(dict.fromkeys(feature_dims, width))
+        self.settings = settings
+        self.prior = settings.prior
+        self.branches = nn.ModuleDict(
+            {name: feature_branch(size, settings.hidden, settings.dropout) for name, size in feature_dims.items()}
+        )
+        self.poolings = nn.ModuleDict(
+            {name: PoolingModule(settings, getattr(settings.pool_ratio, name)) for name in feature_dims}
+        )
+        keys = ["shared"] if settings.shared_networks else list(feature_dims)
+        self.encoders = nn.ModuleDict({key: self._encoder() for key in keys})
+        self.predictor = nn.Linear(width * len(feature_dims), 1)
+        decoded = keys if settings.reconstruction_weight > 0 else []
+        self.decoder_trunks = nn.ModuleDict({key: DecoderTrunk(settings) for key in decoded})
+        self.decoder_outputs = nn.ModuleDict(
+            {name: nn.Linear(settings.hidden, size) for name, size in feature_dims.items() if decoded}
+        )
+
+    def _encoder(self) -> GatedAttention:
+        settings = self.settings
+        encoder = GatedAttention(settings.pooled, settings.encoder, 2, settings.encoder_dropout)
+        if settings.initial_posterior is not None:
+            with torch.no_grad():
+                encoder.output.bias.copy_(torch.tensor(settings.initial_posterior))
+        return encoder
+
+    def forward(self, graphs: Mapping[str, GraphBatch]) -> Aggregation:
+        """Infer the posteriors, aggregate and predict."""
+        posteriors = {name: self._posterior(name, graphs[name]) for name in self.embedding_sizes}
+        gates = self._gates(posteriors, graphs)
+        embedding = torch.cat(
+            [
+                segment_sum(gates[name].unsqueeze(1) * posterior.values, posterior.subject, graphs[name].n_subjects)
+                for name, posterior in posteriors.items()
+            ],
+            dim=1,
+        )
+        importance = {
+            name: importance_of_all_nodes(gates[name].detach(), posterior.kept, posterior.stages, graphs[name])
+            for name, posterior in posteriors.items()
+        }
+        penalties = self._penalties(posteriors, graphs) if self.training else {}
+        return Aggregation(embedding, self.predictor(embedding).squeeze(1), importance, penalties)
+
+    def _key(self, modality: str) -> str:
+        return "shared" if self.settings.shared_networks else modality
+
+    def _posterior(self, modality: str, graph: GraphBatch) -> ModalityPosterior:
+        hidden = self.branches[modality](graph.features)
+        first, second = self.poolings[modality](hidden, graph)
+        encoder = cast(GatedAttention, self.encoders[self._key(modality)])
+        parameters = encoder(second.features)
+        if not self.settings.node_variance:
+            parameters = torch.stack([parameters[:, 0], encoder.output.bias[1].expand(len(parameters))], dim=1)
+        log_variance = parameters[:, 1].clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+        kept = first.kept[second.kept]
+        values = second.features if self.settings.aggregate == "pooled" else hidden[kept]
+        return ModalityPosterior((first, second), kept, values, parameters[:, 0], log_variance)
+
+    def _gates(
+        self, posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]
+    ) -> dict[str, Tensor]:
+        """Return the normalised inverse precision of every kept node."""
+        n_subjects = next(iter(graphs.values())).n_subjects
+        moments = [second_moment(item.mu, item.log_variance, self.prior) for item in posteriors.values()]
+        segments = [
+            item.subject + (0 if self.settings.gate == "joint" else index * n_subjects)
+            for index, item in enumerate(posteriors.values())
+        ]
+        gate = normalised_inverse_precision(
+            torch.cat(moments), self.prior, torch.cat(segments), n_subjects * len(posteriors)
+        )
+        return dict(zip(posteriors, torch.split(gate, [len(moment) for moment in moments]), strict=True))
+
+    def _penalties(
+        self, posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]
+    ) -> dict[str, Tensor]:
+        settings = self.settings
+        summed = settings.reduction == "sum"
+        n_subjects = next(iter(graphs.values())).n_subjects
+        divergence = torch.cat(
+            [collapsed_divergence(item.mu, item.log_variance, self.prior) for item in posteriors.values()]
+        )
+        count = n_subjects if summed else max(len(divergence), 1)
+        penalties = {"kl": settings.kl_weight * divergence.sum() / count}
+        if settings.reconstruction_weight > 0:
+            terms = []
+            for name, posterior in posteriors.items():
+                likelihood = self._reconstruction(name, posterior, graphs[name])
+                size = graphs[name].features.shape[1] * max(len(likelihood), 1)
+                terms.append(-likelihood.sum() / (n_subjects if summed else size))
+            penalties["reconstruction"] = settings.reconstruction_weight * torch.stack(terms).sum()
+        return penalties
+
+    def _reconstruction(self, modality: str, posterior: ModalityPosterior, graph: GraphBatch) -> Tensor:
+        """Return ln p(X|s) of every kept node at one sample of s."""
+        sample = sample_importance(posterior.mu, posterior.log_variance)
+        if not self.settings.reparameterised:
+            sample = sample.detach()
+        adjacency = normalised_adjacency(posterior.stages[1].edge_index, len(sample), sample.dtype)
+        trunk = self.decoder_trunks[self._key(modality)](sample, adjacency)
+        return gaussian_log_likelihood(
+            graph.features[posterior.kept],
+            self.decoder_outputs[modality](trunk),
+            self.settings.reconstruction_precision,
+        )

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from scipy.stats import ortho_group
+from sksurv.metrics import concordance_index_censored
+
+from sparra.errors import UserError
+from sparra.models.registry import aggregators
+from sparra.training import crossfit
+from sparra.training.crossfit import cross_fitted_embeddings, procrustes_rotation
+from sparra.training.fit import fit_aggregator
+from sparra.training.settings import TrainingSettings
+
+TRAINING = TrainingSettings(epochs=8, batch_size=32, learning_rate=2e-3)
+SMALL = {"abmil": {"hidden": 64, "attention": 32}, "sparra": {"hidden": 64, "pooled": 32, "encoder": 32}}
+
+
+def test_rotation_is_recovered():
+    generator = np.random.default_rng(0)
+    source = generator.normal(size=(60, 8))
+    rotation = ortho_group.rvs(8, random_state=0)
+    np.testing.assert_allclose(procrustes_rotation(source, source @ rotation), rotation, atol=5e-3)
+
+
+def test_rotation_is_the_identity_where_the_subjects_do_not_determine_it():
+    generator = np.random.default_rng(0)
+    source = generator.normal(size=(5, 20))
+    np.testing.assert_allclose(procrustes_rotation(source, source), np.eye(20), atol=1e-6)
+    np.testing.assert_allclose(procrustes_rotation(source * 0, source * 0), np.eye(20), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["abmil", "sparra"])
+def test_cross_fitted_embeddings_live_in_the_outer_models_space(name, cohort_maker):
+    subjects, _ = cohort_maker(90, seed=2, missing=True, share=0.4)
+    settings = aggregators[name].settings(**SMALL[name])
+    outer = fit_aggregator(name, settings, TRAINING, subjects, 0)
+    cross = cross_fitted_embeddings(name, settings, TRAINING, subjects, 0, outer=outer)
+    target = outer.predict(subjects)
+    np.testing.assert_array_equal(cross.present, target.present)
+    assert not cross.embedding[~cross.present].any()
+    centred_a = np.where(cross.present, cross.embedding - cross.embedding.mean(0), 0)
+    centred_b = np.where(cross.present, target.embedding - target.embedding.mean(0), 0)
+    assert np.corrcoef(centred_a.ravel(), centred_b.ravel())[0, 1] > 0.5
+    event, time = [s.event for s in subjects], [s.time for s in subjects]
+    honest = concordance_index_censored(event, time, cross.risk)[0]
+    fitted = concordance_index_censored(event, time, target.risk)[0]
+    assert 0.5 < honest < fitted
+
+
+def test_embedding_without_parameters_is_the_outer_models_and_its_risk_is_cross_fitted(cohort_maker):
+    subjects, _ = cohort_maker(30, seed=4)
+    settings = aggregators["mean"].settings()
+    cross = cross_fitted_embeddings("mean", settings, TRAINING, subjects, 0)
+    outer = fit_aggregator("mean", settings, TRAINING, subjects, 0)
+    np.testing.assert_array_equal(cross.embedding, outer.predict(subjects).embedding)
+    assert not np.allclose(cross.risk, outer.predict(subjects).risk)
+
+
+def test_no_inner_model_sees_the_subjects_that_it_embeds(cohort_maker, monkeypatch):
+    subjects, _ = cohort_maker(40, seed=4)
+    seen = []
+
+    def spy(name, settings, training, chosen, seed):
+        seen.append({subject.subject_id for subject in chosen})
+        return fit_aggregator(name, settings, training, chosen, seed)
+
+    monkeypatch.setattr(crossfit, "fit_aggregator", spy)
+    settings = aggregators["abmil"].settings(**SMALL["abmil"])
+    cross_fitted_embeddings("abmil", settings, TRAINING.model_copy(update={"epochs": 1}), subjects, 0)
+    everyone = {subject.subject_id for subject in subjects}
+    outer, *inner = seen
+    assert outer == everyone
+    left_out = [everyone - part for part in inner]
+    assert len(left_out) == 3
+    assert set.union(*left_out) == everyone
+    assert sum(map(len, left_out)) == len(everyone)
+
+
+def test_too_few_events_for_the_folds(cohort_maker):
+    subjects, _ = cohort_maker(6, seed=0)
+    with pytest.raises(UserError, match="inner folds"):
+        cross_fitted_embeddings("mean", aggregators["mean"].settings(), TRAINING, subjects, 0, inner_folds=6)
