@@ -1,0 +1,138 @@
+"""Bars of the C-index (the paper's Fig. 2) and Kaplan–Meier curves of risk groups (its Fig. 4)."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from sparra.report.pictures import AGGREGATOR_COLOURS, HIGH_RISK, LOW_RISK, OTHER_COLOURS, QUIET, STYLE
+from sparra.report.results import aggregator_name, modality_name
+from sparra.report.tables import ResultsTable
+from sparra.survival.groups import LogRank, kaplan_meier, log_rank
+
+CHANCE = 0.5
+GROUPS = (("low", LOW_RISK, "-"), ("high", HIGH_RISK, "--"))
+
+
+def colour_of(aggregator: str, position: int) -> str:
+    """Return the fixed colour of a known aggregator, else the next free one."""
+    return AGGREGATOR_COLOURS.get(aggregator.lower(), OTHER_COLOURS[position % len(OTHER_COLOURS)])
+
+
+def draw_bars(table: ResultsTable, modality: str, metrics: pd.DataFrame) -> Figure:
+    """Draw the C-index of one modality: bars from chance to the mean, whiskers of one SD, a dot a fold.
+
+    Parameters
+    ----------
+    table : ResultsTable
+    modality : str
+    metrics : DataFrame
+        ``metrics.csv``, for the folds' dots.
+    """
+    rows = [row for row in table.rows if row.modality == modality and row.metric == "c_index"]
+    folds = metrics[(metrics["modality"] == modality) & (metrics["metric"] == "c_index")]
+    width = 0.8 / max(len(rows), 1)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.55, 2.6), layout="constrained")
+        axes = figure.subplots()
+        for position, row in enumerate(rows):
+            x = np.arange(len(table.columns)) + (position - (len(rows) - 1) / 2) * width
+            mean = np.asarray([row.cells[name].mean for name in table.columns])
+            sd = np.nan_to_num([row.cells[name].sd for name in table.columns])
+            colour = colour_of(row.aggregator, position)
+            axes.bar(x, mean - CHANCE, 0.9 * width, bottom=CHANCE, color=colour, alpha=0.85,
+                     label=aggregator_name(row.aggregator))  # fmt: skip
+            axes.errorbar(x, mean, sd, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+            mine = folds[folds["aggregator"] == row.aggregator]
+            for place, name in zip(x, table.columns, strict=True):
+                values = mine.loc[mine["model"] == name, "value"]
+                axes.plot([place] * len(values), values, ".", color="black", alpha=0.35, markersize=3)
+        axes.axhline(CHANCE, color=QUIET, linewidth=0.8)
+        axes.set_xticks(range(len(table.columns)), table.columns, fontsize=8)
+        axes.set_ylim(*_c_index_limits(metrics, table))
+        axes.set_ylabel("C-index")
+        axes.set_title(modality_name(modality), fontsize=10)
+        figure.legend(loc="outside lower center", ncols=max(len(rows), 1), frameon=False, fontsize=8)
+    return figure
+
+
+def _c_index_limits(metrics: pd.DataFrame, table: ResultsTable) -> tuple[float, float]:
+    """Limits that hold every fold and whisker, equal over the modalities' figures."""
+    cells = [cell for row in table.rows if row.metric == "c_index" for cell in row.cells.values()]
+    values = metrics.loc[metrics["metric"] == "c_index", "value"].tolist()
+    values += [cell.mean + side * np.nan_to_num(cell.sd) for cell in cells for side in (-1, 1)]
+    low = np.nanmin([*values, CHANCE - 0.02])
+    high = np.nanmax([*values, CHANCE + 0.1])
+    return max(0.0, float(low) - 0.02), min(1.0, float(high) + 0.02)
+
+
+def draw_kaplan_meier(patients: pd.DataFrame, title: str, time_unit: str) -> tuple[Figure, str]:
+    """Draw the survival of low- and high-risk patients with 95 % bands and the numbers at risk.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Columns time, event, group (``low`` or ``high``); one row a patient, out-of-fold.
+    title, time_unit : str
+
+    Returns
+    -------
+    figure : Figure
+    summary : str
+        Log-rank p, or why there is none, and the size of the groups, in words.
+    """
+    time, event = patients["time"].to_numpy(dtype=np.float64), patients["event"].to_numpy(dtype=bool)
+    group = patients["group"].to_numpy(dtype=str)
+    summary = [words_of_test(log_rank(time, event, group))]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.55, 3.5), layout="constrained")
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4.2, 1])
+        for name, colour, dash in GROUPS:
+            chosen = group == name
+            if chosen.any():
+                _draw_curve(axes, time[chosen], event[chosen], name, colour, dash)
+                summary.append(f"{name} risk: {chosen.sum()} patients, {event[chosen].sum()} events")
+        axes.set(ylim=(0, 1.02), xlim=(0, float(time.max()) * 1.02), ylabel="Survival")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_title(title, fontsize=10)
+        axes.legend(loc="upper right", frameon=False, fontsize=8, alignment="left")
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel(f"Time ({time_unit})")
+        _write_at_risk(below, time, group, axes.get_xticks())
+    return figure, "; ".join(summary)
+
+
+def _draw_curve(
+    axes: Axes, time: NDArray[np.float64], event: NDArray[np.bool_], name: str, colour: str, dash: str
+) -> None:
+    curve = kaplan_meier(time, event)
+    times = np.concatenate([[0.0], curve.times])
+    survival = np.concatenate([[1.0], curve.survival])
+    lower, upper = np.concatenate([[1.0], curve.lower]), np.concatenate([[1.0], curve.upper])
+    axes.step(times, survival, where="post", color=colour, linestyle=dash, linewidth=1.6, label=f"{name} risk")
+    axes.fill_between(times, lower, upper, step="post", color=colour, alpha=0.15, linewidth=0)
+    censored = np.sort(time[~event])
+    at = survival[np.searchsorted(times, censored, side="right") - 1]
+    axes.plot(censored, at, "|", color=colour, markersize=5, markeredgewidth=0.8)
+
+
+def _write_at_risk(axes: Axes, time: NDArray[np.float64], group: NDArray[np.str_], ticks: NDArray[np.float64]) -> None:
+    axes.set(ylim=(-0.5, 1.5), yticks=[1, 0], yticklabels=["low", "high"])
+    axes.set_title("Number at risk", fontsize=8, loc="left", pad=2)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(bottom=False, labelbottom=False, left=False, pad=12, labelsize=8)
+    right = axes.get_xlim()[1]
+    for tick in (tick for tick in ticks if 0 <= tick <= right):
+        for row, (name, colour, _) in zip((1, 0), GROUPS, strict=True):
+            n = int(((time >= tick) & (group == name)).sum())
+            axes.text(tick, row, str(n), ha="center", va="center", fontsize=8, color=colour)
+
+
+def words_of_test(test: LogRank) -> str:
+    """Return a log-rank test in words: p to two digits and never as zero, or why there is none."""
+    if not np.isfinite(test.p):
+        return f"no log-rank test: {test.reason}"
+    return "log-rank p < 0.001" if test.p < 0.001 else f"log-rank p = {test.p:.2g}"

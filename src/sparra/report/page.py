@@ -1,0 +1,150 @@
+"""The HTML page: one file that needs no other, made only from what the study has written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from sparra import __version__
+from sparra.files import atomic_path, write_text
+from sparra.report.figures import draw_bars, draw_kaplan_meier
+from sparra.report.patients import (
+    Patient,
+    extreme_patients,
+    importance_maps,
+    mapped_model,
+    one_row_a_patient,
+)
+from sparra.report.pictures import Picture, picture
+from sparra.report.results import (
+    METRIC_NAMES,
+    MODALITY_NAMES,
+    MODELS,
+    StudyResults,
+    aggregator_name,
+    arms,
+    in_order,
+    modality_name,
+    read_results,
+)
+from sparra.report.settings import ReportSettings
+from sparra.report.tables import ResultsTable, Row, method_name, results_table
+from sparra.report.words import as_yaml, cohort_flow, headline, protocol_sentences
+
+# The study room imports this one, so its layout is known here as a type only.
+if TYPE_CHECKING:
+    from sparra.study.layout import StudyLayout
+
+
+@dataclass(frozen=True)
+class MappedPatient:
+    """A patient and what is drawn of it."""
+
+    patient: Patient
+    maps: list[Picture | str]
+
+
+def write_report(layout: "StudyLayout", settings: ReportSettings | None = None) -> Path:
+    """Write ``report/index.html`` and, beside it, the results as ``report/table1.csv``.
+
+    Parameters
+    ----------
+    layout : StudyLayout
+        Of a study that has run, wholly or in part: what it has not written is told in a sentence.
+    settings : ReportSettings, optional
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    settings = settings or ReportSettings()
+    results = read_results(layout)
+    table = results_table(results.metrics)
+    with atomic_path(layout.report.parent / "table1.csv") as temporary:
+        table.frame().to_csv(temporary, index=False)
+    environment = Environment(
+        loader=PackageLoader("sparra.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "modality": modality_name,
+        "aggregator": aggregator_name,
+        "metric": lambda name: METRIC_NAMES.get(name, name),
+    }
+    page = environment.get_template("page.html.j2").render(_content(layout, settings, results, table))
+    write_text(layout.report, page)
+    return layout.report
+
+
+def _content(
+    layout: "StudyLayout", settings: ReportSettings, results: StudyResults, table: ResultsTable
+) -> Mapping[str, Any]:
+    source = mapped_model(layout, results.predictions, settings)
+    return {
+        "results": results,
+        "date": datetime.now(UTC).date().isoformat(),
+        "version": __version__,
+        "headline": headline(table, results.predictions),
+        "flow": cohort_flow(results),
+        "table": table,
+        "arms": [(arm, list(rows)) for arm, rows in groupby(table.rows, lambda row: (row.modality, row.aggregator))],
+        "notes": {note: number for number, note in enumerate(table.notes, start=1)},
+        "bars": _bars(table, results.metrics),
+        "curves": _curves(results, settings),
+        "map_source": source and method_name(*source, "network"),
+        "patients": _patients(layout, settings, results.predictions, source),
+        "protocol": protocol_sentences(results),
+        "settings_yaml": as_yaml(dict(results.settings)),
+        "versions_yaml": as_yaml(dict(results.versions)),
+    }
+
+
+def _arm(row: Row) -> tuple[str, str]:
+    return (row.modality, row.aggregator)
+
+
+def _bars(table: ResultsTable, metrics: pd.DataFrame) -> list[Picture]:
+    pictures = []
+    for modality in in_order({row.modality for row in table.rows if row.metric == "c_index"}, MODALITY_NAMES):
+        alt = (
+            f"Bar chart of the C-index on {modality_name(modality)} for each aggregator and survival model; "
+            "the numbers are in the table above."
+        )
+        pictures.append(picture(draw_bars(table, modality, metrics), alt, ""))
+    return pictures
+
+
+def _curves(results: StudyResults, settings: ReportSettings) -> list[Picture]:
+    """Kaplan–Meier curves of the joint, or else the first, modality's aggregators."""
+    grouped = results.predictions[results.predictions["group"].isin(("low", "high"))]
+    if grouped.empty:
+        return []
+    modality = in_order(grouped["modality"], ("joint", "ct", "slide"))[0]
+    models = in_order(grouped["model"], (settings.group_model, *MODELS))
+    pictures = []
+    for _, aggregator in (arm for arm in arms(grouped) if arm[0] == modality):
+        chosen = grouped[
+            (grouped["modality"] == modality) & (grouped["aggregator"] == aggregator) & (grouped["model"] == models[0])
+        ]
+        if chosen.empty:
+            continue
+        title = method_name(modality, aggregator, models[0])
+        figure, summary = draw_kaplan_meier(one_row_a_patient(chosen), title, results.time_unit)
+        alt = f"Kaplan–Meier curves of the low- and high-risk groups of {title}; the caption has the numbers."
+        pictures.append(picture(figure, alt, f"{summary[0].upper()}{summary[1:]}."))
+    return pictures
+
+
+def _patients(
+    layout: "StudyLayout", settings: ReportSettings, predictions: pd.DataFrame, source: tuple[str, str] | None
+) -> list[MappedPatient]:
+    if source is None:
+        return []
+    chosen = extreme_patients(predictions, *source, settings.patients_per_extreme)
+    return [MappedPatient(patient, importance_maps(layout, *source, patient)) for patient in chosen]

@@ -1,0 +1,118 @@
+"""Everything a study has written that the report tells of; what is absent stays empty."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sparra.files import read_json, sha256_of
+
+# The study room imports this one, so its layout is known here as a type only.
+if TYPE_CHECKING:
+    from sparra.study.layout import StudyLayout
+
+METRIC_COLUMNS = ("modality", "aggregator", "model", "metric", "fold", "value", "reason")
+PREDICTION_COLUMNS = (
+    "modality", "aggregator", "model", "fold", "subject_id", "time", "event", "risk", "group",
+)  # fmt: skip
+FAILURE_COLUMNS = ("subject_id", "stage", "where", "what", "mend")
+SUBJECT_COLUMNS = ("subject_id", "time", "event")
+NUMBERS = ("value", "time", "risk", "fold")
+
+MODALITY_NAMES = {"ct": "CT", "slide": "Slides", "joint": "CT + slides"}
+AGGREGATOR_NAMES = {"mean": "Mean", "abmil": "ABMIL", "sparra": "SPARRA"}
+METRIC_NAMES = {"c_index": "C-index", "c_ipcw": "C-IPCW", "c_auc": "C-AUC", "ibs": "IBS"}
+MODELS = ("RSF", "CoxPH", "Coxnet", "FSVM")
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Contents of a study's output folder.
+
+    Attributes
+    ----------
+    name : str
+    settings, versions, flow : mapping
+        Empty where the file is absent.
+    subjects, failures, metrics, predictions : DataFrame
+        Columns as in docs/architecture.md; without rows where the file is absent.
+    digests : mapping of str to str
+        SHA-256 of the files that hold the results, by their path in the folder.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    flow: Mapping[str, Any]
+    subjects: pd.DataFrame
+    failures: pd.DataFrame
+    metrics: pd.DataFrame
+    predictions: pd.DataFrame
+    digests: Mapping[str, str]
+
+    @property
+    def time_unit(self) -> str:
+        """Unit of the follow-up, e.g. ``days``."""
+        return str(self.flow.get("time_unit", "")) or "time unit not recorded"
+
+
+def read_results(layout: "StudyLayout") -> StudyResults:
+    """Read the tables and records of a study; files that it has not written give empty ones."""
+    settings = _read_mapping(layout.settings)
+    files = (layout.metrics, layout.predictions, layout.folds, layout.subjects, layout.settings)
+    return StudyResults(
+        name=str(settings.get("name") or layout.root.resolve().name),
+        settings=settings,
+        versions=_read_mapping(layout.versions),
+        flow=_read_mapping(layout.flow),
+        subjects=_read_table(layout.subjects, SUBJECT_COLUMNS),
+        failures=_read_table(layout.failures, FAILURE_COLUMNS),
+        metrics=_read_table(layout.metrics, METRIC_COLUMNS),
+        predictions=_read_table(layout.predictions, PREDICTION_COLUMNS),
+        digests={str(path.relative_to(layout.root)): sha256_of(path) for path in files if path.exists()},
+    )
+
+
+def modality_name(modality: str) -> str:
+    """Return a modality as the page writes it."""
+    return MODALITY_NAMES.get(modality, modality)
+
+
+def aggregator_name(aggregator: str) -> str:
+    """Return an aggregator as the page writes it."""
+    return AGGREGATOR_NAMES.get(aggregator.lower(), aggregator)
+
+
+def in_order(present: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Sort names in the order of `known` (case ignored), with the unknown ones after them by alphabet."""
+    rank: dict[str, int] = {}
+    for name in known:
+        rank.setdefault(name.lower(), len(rank))
+    return sorted(set(present), key=lambda name: (rank.get(name.lower(), len(rank)), name))
+
+
+def arms(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the (modality, aggregator) pairs of metrics or predictions in the page's order."""
+    pairs = set(zip(table["modality"], table["aggregator"], strict=True))
+    modalities = in_order((modality for modality, _ in pairs), MODALITY_NAMES)
+    aggregators = in_order((aggregator for _, aggregator in pairs), AGGREGATOR_NAMES)
+    return [(m, a) for m in modalities for a in aggregators if (m, a) in pairs]
+
+
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    content = read_json(path) if path.exists() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    if not path.exists() or path.stat().st_size == 0:
+        return pd.DataFrame({name: pd.Series(dtype=float if name in NUMBERS else str) for name in columns})
+    # A subject may be called "NA" or "007": only columns of numbers have missing values, all else is text.
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in set(NUMBERS) & set(table.columns):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+    if "event" in table.columns:
+        table["event"] = table["event"].str.lower().isin(("1", "1.0", "true"))
+    return table

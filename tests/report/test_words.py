@@ -1,0 +1,75 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from sparra.report.results import read_results
+from sparra.report.tables import results_table
+from sparra.report.words import cohort_flow, headline, protocol_sentences
+from sparra.study.layout import StudyLayout
+
+
+def test_flow_accounts_for_every_subject(joint_study: StudyLayout) -> None:
+    results = read_results(joint_study)
+    flow = cohort_flow(results)
+    assert (flow.subjects_in, flow.used, flow.n_excluded, flow.remark) == (42, 40, 2, "")
+    assert flow.excluded == [("the mask is of another shape", 1), ("time 'x' is no number", 1)]
+    assert flow.events == read_results(joint_study).subjects["event"].sum()
+    lost = cohort_flow(replace(results, flow={**results.flow, "subjects_in": 50}))
+    assert lost.remark == "50 in, 40 used and 2 excluded do not add up."
+
+
+def test_flow_counts_from_the_subjects_where_it_was_not_written(joint_study: StudyLayout) -> None:
+    results = read_results(joint_study)
+    bare = {key: results.flow[key] for key in ("subjects_in", "excluded")}
+    flow = cohort_flow(replace(results, flow=bare))
+    assert (flow.used, flow.remark) == (40, "")
+    assert flow.events == results.subjects["event"].sum()
+    no_follow_up = results.subjects.assign(time=np.nan)
+    assert cohort_flow(replace(results, subjects=no_follow_up)).follow_up == "not recorded"
+
+
+def test_median_follow_up_is_by_reverse_kaplan_meier(joint_study: StudyLayout) -> None:
+    results = read_results(joint_study)
+    # By hand: censored at 10, 20, 30, 40; an event at 15 only leaves the risk set. 1 → 4/5 → 8/15 → 4/15.
+    subjects = pd.DataFrame(
+        {"subject_id": list("abcde"), "time": [10.0, 15, 20, 30, 40], "event": [False, True, *[False] * 3]}
+    )
+    assert cohort_flow(replace(results, subjects=subjects)).follow_up == "30 days"
+    all_dead = subjects.assign(event=True)
+    follow_up = cohort_flow(replace(results, subjects=all_dead)).follow_up
+    assert follow_up == "not reached; longest 40 days"
+
+
+def test_headline_names_the_best_and_its_rival(joint_study: StudyLayout) -> None:
+    results = read_results(joint_study)
+    means = (
+        results.metrics[results.metrics["metric"] == "c_index"]
+        .groupby(["aggregator", "modality", "model"])["value"]
+        .mean()
+    )
+    sentences = headline(results_table(results.metrics), results.predictions)
+    others = means[means.index.get_level_values("aggregator") != "sparra"]
+    assert f"{means.max():.3f}" in sentences[0]
+    assert "SPARRA" in sentences[0]
+    assert f"best of {len(means)} combinations" in sentences[0]
+    assert f"The best without SPARRA is {others.max():.3f}" in sentences[1]
+    assert f"40 subjects with {results.subjects['event'].sum()} events" in sentences[2]
+    assert "significant" not in " ".join(sentences)
+
+
+def test_headline_is_as_plain_when_sparra_loses(joint_study: StudyLayout) -> None:
+    results = read_results(joint_study)
+    worse = results.metrics.assign(
+        value=np.where(results.metrics["aggregator"] == "sparra", 0.4, results.metrics["value"])
+    )
+    sentences = headline(results_table(worse), results.predictions)
+    assert "SPARRA" not in sentences[0]
+    assert sentences[1].startswith("The best with SPARRA is 0.400")
+
+
+def test_protocol_is_the_studys_own(joint_study: StudyLayout) -> None:
+    results = read_results(joint_study)
+    assert "cross-fitting" in protocol_sentences(results)[1]
+    paper = replace(results, settings={"evaluation": {"protocol": "paper"}})
+    assert "overconfident" in protocol_sentences(paper)[1]
