@@ -1,78 +1,123 @@
+import hashlib
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from sparra.bags import Bag, write_bag
-from sparra.bags.readers import import_bag, is_bag_file
+from sparra.bags.readers import bag_readers, import_bag, is_bag_file
 from sparra.errors import UserError
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "hipt-rcc" / "bags"
+HIPT = Path(__file__).parents[3] / "shared" / "data" / "hipt-rcc" / "bags"
 
 
-class Evil:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return print, ("code from the file ran",)
+def test_suffix_tells_bags_from_images() -> None:
+    assert is_bag_file(Path("a/b.h5"))
+    assert is_bag_file(Path("TCGA-3Z-A93Z-01Z-00-DX1.79F4D1A6.PT"))
+    assert not is_bag_file(Path("slide.svs"))
+    assert not is_bag_file(Path("ct.nii.gz"))
+    assert {"sparra", "torch-tensor"} <= set(bag_readers)
 
 
-@pytest.mark.parametrize("shape", [(6, 4), (1, 6, 4)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_a_tensor_is_read_in_either_shape(tmp_path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    features = torch.arange(24, dtype=dtype).reshape(shape)
-    torch.save(features, tmp_path / "bag.pt")
-    bag = import_bag(tmp_path / "bag.pt", "slide")
-    np.testing.assert_array_equal(bag.features, np.arange(24, dtype=np.float32).reshape(6, 4))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(5, 3), (1, 5, 3)])
+def test_tensor_becomes_a_bag(tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "bag.pt"
+    tensor = torch.arange(15).reshape(shape).to(dtype)
+    torch.save(tensor, path)
+    bag = import_bag(path, "slide")
+    np.testing.assert_array_equal(bag.features, np.arange(15.0).reshape(5, 3))
     assert bag.positions is None
-    assert len(str(bag.provenance["source_sha256"])) == 64
+    assert bag.modality == "slide"
+    assert bag.provenance["reader"] == "torch-tensor"
+    assert bag.provenance["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_transposed_tensor_keeps_its_values(tmp_path: Path) -> None:
+    torch.save(torch.arange(6.0).reshape(2, 3).T, tmp_path / "bag.pt")
+    bag = import_bag(tmp_path / "bag.pt", "ct")
+    np.testing.assert_array_equal(bag.features, [[0, 3], [1, 4], [2, 5]])
+    assert bag.features.flags["C_CONTIGUOUS"]
 
 
 @pytest.mark.parametrize(
-    "content",
-    [{"features": torch.zeros(3, 2)}, torch.zeros(3), torch.zeros(2, 3, 4), torch.zeros(3, 2, dtype=torch.int64),
-     torch.full((3, 2), float("nan")), torch.zeros(0, 5), "text", Evil()],
-)  # fmt: skip
-def test_anything_else_is_one_sentence_that_names_the_file(
-    tmp_path: Path, content: object, capsys: pytest.CaptureFixture[str]
-) -> None:
-    torch.save(content, tmp_path / "bag.pt")
-    with pytest.raises(UserError, match=r"bag\.pt"):
-        import_bag(tmp_path / "bag.pt", "slide")
-    assert "ran" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
-def test_truncated_tensors_are_refused(tmp_path: Path, share: float) -> None:
-    path = tmp_path / "bag.pt"
-    torch.save(torch.zeros(300, 40), path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(UserError, match="truncated"):
+    ("content", "sentence"),
+    [
+        (torch.full((3, 2), torch.nan), "3 patches hold NaN"),
+        (torch.tensor([[1.0, torch.inf], [0, 0]]), "1 patches hold NaN or infinite"),
+        (torch.ones(7), r"shape \(7,\)"),
+        (torch.ones(2, 3, 4), r"shape \(2, 3, 4\)"),
+        (torch.ones(0, 4), r"not \(0, 4\)"),
+        (torch.ones(2, 3, dtype=torch.int64), "not dense and float"),
+        (torch.eye(3).to_sparse(), "not dense and float"),
+        ({"features": torch.ones(2, 3)}, "holds a dict"),
+        ([1, 2], "holds a list"),
+    ],
+)
+def test_other_content_is_refused(tmp_path: Path, content: Any, sentence: str) -> None:
+    path = tmp_path / "odd.pt"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=rf"odd\.pt: .*{sentence}"):
         import_bag(path, "slide")
 
 
-def test_our_own_bags_are_read_and_their_modality_checked(tmp_path: Path) -> None:
-    bag = Bag("slide", np.eye(3, dtype=np.float32), np.zeros((3, 2)))
+class _Payload:
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.witness,)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    path, witness = tmp_path / "evil.pt", tmp_path / "code-ran"
+    torch.save(_Payload(witness), path)
+    with pytest.raises(UserError, match="does not run"):
+        import_bag(path, "slide")
+    path.write_bytes(pickle.dumps(_Payload(witness), protocol=2))
+    with pytest.raises(UserError, match="does not run"):
+        import_bag(path, "slide")
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_truncated_tensor_is_one_sentence(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "cut.pt"
+    torch.save(torch.ones(100, 8), path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(UserError, match=r"cut\.pt: .*truncated") as caught:
+        import_bag(path, "slide")
+    assert "\n" not in str(caught.value)
+
+
+def test_own_bag_keeps_positions_and_encoder(tmp_path: Path) -> None:
+    bag = Bag("slide", np.ones((2, 3), np.float32), np.eye(2) * 128, provenance={"encoder": "uni"})
     write_bag(tmp_path / "bag.h5", bag)
-    np.testing.assert_array_equal(import_bag(tmp_path / "bag.h5", "slide").features, bag.features)
-    with pytest.raises(UserError, match="slide bag, listed as ct"):
+    back = import_bag(tmp_path / "bag.h5", "slide", mpp=0.25)
+    np.testing.assert_array_equal(back.positions, bag.positions)
+    assert back.provenance["encoder"] == "uni"
+    assert back.provenance["reader"] == "sparra"
+    with pytest.raises(UserError, match="holds a slide, the table says ct"):
         import_bag(tmp_path / "bag.h5", "ct")
 
 
-def test_files_are_told_apart_by_their_ending(tmp_path: Path) -> None:
-    assert is_bag_file(Path("a.PT"))
-    assert is_bag_file(Path("a.h5"))
-    assert not is_bag_file(Path("a.svs"))
-    with pytest.raises(UserError, match=r"no bag reader knows '\.svs'"):
-        import_bag(Path("a.svs"), "slide")
-    with pytest.raises(UserError, match="does not exist"):
-        import_bag(tmp_path / "absent.pt", "slide")
+def test_no_file_and_no_reader(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such bag"):
+        import_bag(tmp_path / "none.pt", "slide")
+    (tmp_path / "bag.npy").touch()
+    with pytest.raises(UserError, match=r"'\.npy' is no format of bags\. Readers exist for"):
+        import_bag(tmp_path / "bag.npy", "slide")
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data beside the project")
-def test_real_hipt_bags_are_read() -> None:
-    for path in sorted(DATA.glob("*.pt"))[:20]:
-        bag = import_bag(path, "slide")
-        assert bag.features.shape[1] == 192
-        assert bag.features.dtype == np.float32
+@pytest.mark.skipif(not HIPT.exists(), reason="real data absent")
+def test_published_hipt_bags_import() -> None:
+    paths = sorted(HIPT.glob("*.pt"))
+    assert len(paths) >= 490
+    bags = [import_bag(path, "slide") for path in paths[::10]]
+    assert {bag.features.shape[1] for bag in bags} == {192}
+    assert {bag.features.dtype for bag in bags} == {np.dtype(np.float32)}
+    assert 20 < np.median([len(bag) for bag in bags]) < 80

@@ -33,9 +33,10 @@ def _load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         # Covers damage as well: torch reads what is no archive as a pickle.
-        what = "the file is no tensor, or holds Python objects, which sparra does not run"
+        what = "the file is truncated, no tensor, or holds Python objects, which sparra does not run"
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        what = f"the tensor cannot be read, the file is damaged ({str(error).splitlines()[0]})"
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        what = f"the tensor cannot be read, the file is truncated or damaged ({reason})"
     raise UserError(what, path, "Save the features as one tensor: torch.save(features, path)")
 
 

@@ -1,0 +1,158 @@
+"""From bags to the graph of a subject."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from sparra.bags.bag import Bag
+from sparra.errors import UserError
+from sparra.graphs.cluster import cluster_patches
+from sparra.graphs.edges import Edges, delaunay_edges, feature_edges, nearest_edges
+from sparra.graphs.graph import SpatialGraph
+from sparra.graphs.settings import GraphSettings, ResolvedSettings
+from sparra.graphs.similarity import median_pitch
+
+_COLUMNS_AT_A_TIME = 64
+
+
+def build_graph(bag: Bag, settings: GraphSettings, image_key: str) -> SpatialGraph:
+    """Cluster the patches of one image into nodes and join neighbouring nodes.
+
+    Parameters
+    ----------
+    bag : Bag
+        Without positions, every patch is a node and edges join the most similar features.
+    settings : GraphSettings
+    image_key : str
+        Names the image in the graph.
+
+    Returns
+    -------
+    SpatialGraph
+        Features in float32. Its provenance holds ``encoder`` and ``feature_names``, which must agree where graphs
+        are merged, and by image key the bag's provenance, patch size, pitch and the values of every parameter used.
+    """
+    if bag.positions is None:
+        features = bag.features.astype(np.float32)
+        edges = feature_edges(features, settings.neighbours, settings.feature_metric)
+        used: dict[str, Any] = {"feature_metric": settings.feature_metric, "neighbours": settings.neighbours}
+        return _graph(bag, features, None, edges, np.arange(len(bag)), image_key, used)
+    pitch = median_pitch(bag.positions)
+    resolved = settings.resolved(bag.modality, pitch)
+    node_of_patch = cluster_patches(bag.features, bag.positions, resolved)
+    # Summed in the order of positions, so that the order of the input does not show even in the last bit.
+    order = np.lexsort(bag.positions.T)
+    features = _means(bag.features, node_of_patch, order).astype(np.float32)
+    positions = _means(bag.positions, node_of_patch, order)
+    edges = _edges(positions, settings, resolved)
+    used = {**asdict(resolved), "edges": settings.edges, "neighbours": settings.neighbours, "pitch": pitch}
+    return _graph(bag, features, positions, edges, node_of_patch, image_key, used)
+
+
+def merge_graphs(graphs: Sequence[SpatialGraph]) -> SpatialGraph:
+    """Join the graphs of a subject's images into one graph without edges between the images.
+
+    Parameters
+    ----------
+    graphs : sequence of SpatialGraph
+        Of one modality and encoder; at least one.
+
+    Returns
+    -------
+    SpatialGraph
+        Nodes, patches and images in the order of `graphs`.
+
+    Raises
+    ------
+    UserError
+        If they differ in modality, encoder or features, if only some have positions, or an image occurs twice.
+    """
+    first = graphs[0]
+    for other in graphs[1:]:
+        _check_same_kind(first, other)
+    images = tuple(image for graph in graphs for image in graph.images)
+    if len(set(images)) < len(images):
+        raise UserError(f"an image occurs twice among {', '.join(images)}", mend="Give each image one row")
+    nodes_before = np.cumsum([0, *map(len, graphs)])
+    images_before = np.cumsum([0, *(len(graph.images) for graph in graphs)])
+    positions = [graph.positions for graph in graphs if graph.positions is not None]
+    provenance = {key: first.provenance[key] for key in ("encoder", "feature_names") if key in first.provenance}
+    by_image = {key: value for graph in graphs for key, value in graph.provenance.get("images", {}).items()}
+    return SpatialGraph(
+        modality=first.modality,
+        features=np.concatenate([graph.features for graph in graphs]),
+        positions=np.concatenate(positions) if positions else None,
+        edge_index=np.concatenate([g.edge_index + n for g, n in zip(graphs, nodes_before, strict=False)], axis=1),
+        node_of_patch=np.concatenate([g.node_of_patch + n for g, n in zip(graphs, nodes_before, strict=False)]),
+        image_of_node=np.concatenate([g.image_of_node + n for g, n in zip(graphs, images_before, strict=False)]),
+        images=images,
+        provenance={**provenance, "images": by_image},
+    )
+
+
+def _edges(positions: NDArray[np.float64], settings: GraphSettings, resolved: ResolvedSettings) -> Edges:
+    if settings.edges == "knn":
+        return nearest_edges(positions, settings.neighbours, resolved.connectivity)
+    return delaunay_edges(positions, resolved.connectivity)
+
+
+def _means(
+    values: NDArray[np.floating[Any]], node_of_patch: NDArray[np.int64], order: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return the mean over each node's patches, shape (n_nodes, n_columns), summed in float64."""
+    counts = np.bincount(node_of_patch)
+    nodes = node_of_patch[order]
+    shape = (len(counts), len(order))
+    averaging = csr_array((1.0 / counts[nodes], (nodes, np.arange(len(order)))), shape=shape)
+    means = np.empty((len(counts), values.shape[1]))
+    for start in range(0, values.shape[1], _COLUMNS_AT_A_TIME):
+        columns = slice(start, start + _COLUMNS_AT_A_TIME)
+        means[:, columns] = averaging @ values[order, columns].astype(np.float64)
+    return means
+
+
+def _graph(
+    bag: Bag,
+    features: NDArray[np.floating[Any]],
+    positions: NDArray[np.float64] | None,
+    edges: Edges,
+    node_of_patch: NDArray[np.int64],
+    image_key: str,
+    used: dict[str, Any],
+) -> SpatialGraph:
+    patch_size = None if bag.patch_size is None else list(bag.patch_size)
+    image = {"bag": dict(bag.provenance), "patch_size": patch_size, "graph": used}
+    provenance = {
+        "encoder": bag.provenance.get("encoder"),
+        "feature_names": list(bag.feature_names),
+        "images": {image_key: image},
+    }
+    image_of_node = np.zeros(len(features), dtype=np.int64)
+    return SpatialGraph(
+        bag.modality, features, positions, edges, node_of_patch, image_of_node, (image_key,), provenance
+    )
+
+
+def _check_same_kind(one: SpatialGraph, other: SpatialGraph) -> None:
+    def kind(graph: SpatialGraph) -> dict[str, Any]:
+        return {
+            "modality": graph.modality,
+            "number of features": graph.features.shape[1],
+            "encoder": graph.provenance.get("encoder"),
+            "feature names": graph.provenance.get("feature_names"),
+            "positions": "absent" if graph.positions is None else "present",
+        }
+
+    ours, theirs = kind(one), kind(other)
+    for name, value in ours.items():
+        if value != theirs[name]:
+            told = "differ" if name == "feature names" else f"are {value} and {theirs[name]}"
+            raise UserError(
+                f"images of one subject do not go together: {name} {told}",
+                where=f"{one.images[0]} and {other.images[0]}",
+                mend="Extract all images of a modality with the same settings",
+            )

@@ -1,0 +1,92 @@
+"""Graphs on disk: safetensors, whole or absent, opened as a memory map.
+
+Tensors: ``features``, ``edge_index``, ``node_of_patch``, ``image_of_node`` and, where known, ``positions``. The
+header's metadata hold one JSON text, ``sparra``, with ``format``, ``version``, ``modality``, ``images`` and
+``provenance``: one, since safetensors writes several in any order, and equal graphs should be equal files.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from sparra.errors import UserError
+from sparra.files import atomic_path
+from sparra.graphs.graph import SpatialGraph
+
+FORMAT = "sparra-graph"
+VERSION = 1
+
+
+def write_graph(path: Path, graph: SpatialGraph, dtype: Literal["float32", "float16"] = "float32") -> None:
+    """Write a graph.
+
+    Parameters
+    ----------
+    path : Path
+    graph : SpatialGraph
+    dtype : {"float32", "float16"}
+        Precision of the node features on disk.
+
+    Raises
+    ------
+    UserError
+        If a feature is too large for `dtype`.
+    """
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(graph.features, dtype=dtype)
+    if not np.isfinite(features).all():
+        raise UserError(f"a node feature is too large for {dtype}", path, "Store this graph with a wider type")
+    tensors = {
+        "features": features,
+        "edge_index": np.ascontiguousarray(graph.edge_index),
+        "node_of_patch": np.ascontiguousarray(graph.node_of_patch),
+        "image_of_node": np.ascontiguousarray(graph.image_of_node),
+    }
+    if graph.positions is not None:
+        tensors["positions"] = np.ascontiguousarray(graph.positions)
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "modality": graph.modality,
+        "images": graph.images,
+        "provenance": dict(graph.provenance),
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {"sparra": json.dumps(header, allow_nan=False)})
+
+
+def read_graph(path: Path) -> SpatialGraph:
+    """Read a graph, features in the precision they are stored in.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, truncated, no graph of sparra's, or of another version.
+    """
+    mend = "Delete it and build the graph again"
+    if not path.is_file():
+        raise UserError("there is no such graph", path, "Correct the path or build the graph")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {}).get("sparra", "{}"))
+            if header.get("format") != FORMAT:
+                raise UserError("this safetensors file is not a sparra graph", path, mend)
+            if header["version"] != VERSION:
+                raise UserError(f"the graph has version {header['version']}, not {VERSION}", path, mend)
+            return SpatialGraph(
+                modality=header["modality"],
+                features=file.get_tensor("features"),
+                positions=file.get_tensor("positions") if "positions" in file.keys() else None,  # noqa: SIM118
+                edge_index=file.get_tensor("edge_index"),
+                node_of_patch=file.get_tensor("node_of_patch"),
+                image_of_node=file.get_tensor("image_of_node"),
+                images=tuple(header["images"]),
+                provenance=header["provenance"],
+            )
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"the graph cannot be read, it is damaged or no safetensors ({reason})", path, mend) from None
