@@ -20,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=f"Joins CT and whole-slide pathology into one survival model. {RESEARCH_USE_ONLY}",
 )
-console = Console(soft_wrap=True, highlight=False)
+# In a log there is no width to keep to, and a results table is wider than the 80 columns taken otherwise.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
 
@@ -34,11 +35,16 @@ def main() -> None:
         sys.exit(2)
 
 
+def _say(line: str) -> None:
+    """Print one line, however long: a message broken by force can be neither searched nor copied."""
+    console.print(line, soft_wrap=True)
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("demo"),
     subjects: Annotated[int, typer.Option(help="Number of simulated patients.")] = 60,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
 ) -> None:
     """Simulate a cohort, run a whole study on it, print the results and where the report lies."""
     from sparra.study.demo import write_demo
@@ -73,15 +79,16 @@ def simulate(
         "missing_slide": missing_slide,
     }
     study = write_simulation(folder, {k: v for k, v in options.items() if v is not None}, console)
-    console.print(f"cohort written; next: sparra run {study}")
+    _say(f"cohort written; next: sparra run {study}")
 
 
 @app.command()
 def check(study: StudyFile) -> None:
     """Look at every table and file of a study, report all problems, and tell what would run."""
     from sparra.cohort.check import flow_of
-    from sparra.study import check_study, read_study
     from sparra.study.progress import ProgressBars
+    from sparra.study.run import check_study
+    from sparra.study.settings import read_study
     from sparra.study.tell import flow_table, plan_table, problem_lines
 
     settings = read_study(study)
@@ -89,10 +96,10 @@ def check(study: StudyFile) -> None:
     console.print(flow_table(flow_of(cohort)))
     console.print(plan_table(settings, cohort))
     for line in problem_lines(cohort.problems):
-        console.print(line)
+        _say(line)
     if cohort.problems:
         raise typer.Exit(1)
-    console.print("no problems")
+    _say("no problems")
 
 
 @app.command()
@@ -146,8 +153,9 @@ def version() -> None:
 
 
 def _run_until(study: Path, until: "Stage") -> None:
-    from sparra.study import read_study, run_study
     from sparra.study.progress import ProgressBars
+    from sparra.study.run import run_study
+    from sparra.study.settings import read_study
 
     outcome = run_study(read_study(study), ProgressBars(console), until)
     _tell(outcome, until)
@@ -162,13 +170,13 @@ def _tell(outcome: "Outcome", until: "Stage") -> None:
     console.print(flow_table(outcome.flow))
     if until == "graph":
         for picture in graph_pictures(layout):
-            console.print(f"picture: {picture}")
+            _say(f"picture: {picture}")
     if until in ("evaluate", "report"):
         console.print(results_table(layout.metrics))
     if until == "report":
-        console.print(f"report: {layout.report}")
+        _say(f"report: {layout.report}")
     for line in problem_lines(outcome.problems):
-        console.print(line)
+        _say(line)
     if outcome.problems:
-        console.print(f"{len(outcome.problems)} problems, listed in {layout.failures}")
+        _say(f"{len(outcome.problems)} problems, listed in {layout.failures}")
         raise typer.Exit(1)

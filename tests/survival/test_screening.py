@@ -19,8 +19,7 @@ def test_all_features_at_once_equal_single_fits(simulate):
     features, follow_up = simulate(90, 12)
     result = univariate_cox(features, follow_up)
     single = [
-        CoxPHSurvivalAnalysis().fit(features[:, [column]], follow_up.structured()).coef_[0]
-        for column in range(12)
+        CoxPHSurvivalAnalysis().fit(features[:, [column]], follow_up.structured()).coef_[0] for column in range(12)
     ]
     np.testing.assert_allclose(result.coefficient, single, atol=1e-6)
     assert result.converged.all()

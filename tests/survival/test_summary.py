@@ -23,9 +23,7 @@ def table_1_as_folds():
                 value = cell[0] + sign * cell[1] if cell else np.nan
                 rows.append(("joint", aggregator, model, metric, fold, value, "" if cell else "none"))
     rows += [("joint", "SPARRA", "network", "c_index", fold, 0.0, "") for fold in (0, 1)]
-    return pd.DataFrame(
-        rows, columns=["modality", "aggregator", "model", "metric", "fold", "value", "reason"]
-    )
+    return pd.DataFrame(rows, columns=["modality", "aggregator", "model", "metric", "fold", "value", "reason"])
 
 
 def test_the_average_is_the_papers_and_leaves_the_network_out():

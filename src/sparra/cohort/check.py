@@ -1,5 +1,6 @@
 """Validation of a whole cohort: all problems at once, and the flow of subjects."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def flow_of(
     return {
         "subjects_in": cohort.n_listed,
         "subjects_used": len(anywhere),
-        "events": sum(s.event for s in cohort.subjects if s.subject_id in anywhere),
+        "events": _events(s for s in cohort.subjects if s.subject_id in anywhere),
         "time_unit": cohort.time_unit,
         "excluded": [p.as_row() for p in excluded],
         "used": {
@@ -132,3 +133,9 @@ def flow_of(
             "joint": len(anywhere),
         },
     }
+
+
+def _events(subjects: Iterable[Subject]) -> int | None:
+    """Count observed events; None where no follow-up was read."""
+    followed = [subject.event for subject in subjects if not math.isnan(subject.time)]
+    return sum(followed) if followed else None

@@ -1,5 +1,8 @@
 """From a CT and its tumour mask to a bag of patch features in millimetres, and a preview for the maps."""
 
+# SimpleITK's classes carry no types.
+# mypy: disable-error-code="no-untyped-call"
+
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

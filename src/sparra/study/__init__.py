@@ -1,1 +1,1 @@
-"""One study is one YAML: stages, caching, resume."""
+"""One study is one YAML: settings, stages, caching, resume."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparra.bags.bag import Modality
+from sparra.modality import Modality
 
 
 @dataclass(frozen=True)

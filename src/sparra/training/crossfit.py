@@ -1,6 +1,7 @@
 """Embeddings of training subjects by models that never saw them."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,21 +69,19 @@ def cross_fitted_embeddings(
     Raises
     ------
     UserError
-        If there are fewer subjects with, or without, the event than folds.
+        If fewer subjects had the event than there are folds.
     """
     event = np.array([subject.event for subject in subjects])
-    if min(event.sum(), (~event).sum()) < inner_folds:
+    if event.sum() < inner_folds:
         raise UserError(
-            f"{inner_folds} inner folds need as many subjects with and without the event, "
-            f"there are {event.sum()} and {(~event).sum()}",
-            mend="Use fewer inner folds",
+            f"{inner_folds} inner folds need as many subjects with the event, there are {event.sum()}",
+            mend="Use fewer folds, or collect more follow-up",
         )
     if outer is None:
         outer = fit_aggregator(name, aggregator_settings, training_settings, subjects, seed)
     target = outer.predict(subjects)
     embedding, risk = np.zeros_like(target.embedding), np.zeros_like(target.risk)
-    folds = StratifiedKFold(inner_folds, shuffle=True, random_state=seed).split(event, event)
-    for inside, held_out in folds:
+    for inside, held_out in _stratified(event, inner_folds, seed):
         training = [subjects[index] for index in inside]
         inner = fit_aggregator(name, aggregator_settings, training_settings, training, seed)
         _require_same_modalities(inner, outer)
@@ -92,6 +91,15 @@ def cross_fitted_embeddings(
     if not aggregators[name].learned_embedding:
         embedding = target.embedding
     return CrossFitted(embedding, target.present, risk)
+
+
+def _stratified(
+    event: NDArray[np.bool_], n_folds: int, seed: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    with warnings.catch_warnings():
+        # Fewer censored subjects than folds is no harm: only events carry the Cox loss.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        yield from StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(event, event)
 
 
 def procrustes_rotation(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:

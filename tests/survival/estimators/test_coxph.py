@@ -35,18 +35,14 @@ def test_few_features_with_ties_equal_scikit_survival(simulate, alpha):
     features, follow_up = simulate(150, 6)
     assert len(np.unique(follow_up.time)) < 120
     theirs = CoxPHSurvivalAnalysis(alpha=alpha, tol=1e-13).fit(features, follow_up.structured())
-    np.testing.assert_allclose(
-        CoxRidge().fit(features, follow_up, alpha, 0).coefficient, theirs.coef_, atol=1e-8
-    )
+    np.testing.assert_allclose(CoxRidge().fit(features, follow_up, alpha, 0).coefficient, theirs.coef_, atol=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_weak_penalties_converge_where_events_can_be_ranked_perfectly(simulate, seed):
     """More features than subjects: scikit-survival's optimiser overflows or cycles at 0.01."""
     features, follow_up = simulate(80, 300, seed=seed)
-    risks = CoxRidge().candidate_risks(
-        features[:60], follow_up[np.arange(60)], features[60:], np.array([0.01]), 0
-    )
+    risks = CoxRidge().candidate_risks(features[:60], follow_up[np.arange(60)], features[60:], np.array([0.01]), 0)
     assert risks.failures == {}
     w = CoxRidge().fit(features, follow_up, 0.01, 0).coefficient
     # At the minimum the penalty's pull equals the likelihood's: both lie in the row space and cancel.

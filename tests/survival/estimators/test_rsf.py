@@ -18,9 +18,7 @@ def test_one_forest_cut_off_equals_a_forest_of_each_depth(cohort):
     features, follow_up = cohort
     features = features[:, :1]
     options = {"n_estimators": 20, "random_state": 3}
-    deep = RandomSurvivalForest(max_depth=19, low_memory=True, **options).fit(
-        features, follow_up.structured()
-    )
+    deep = RandomSurvivalForest(max_depth=19, low_memory=True, **options).fit(features, follow_up.structured())
     cut = risk_by_depth(deep, features, DEPTHS)
     for place, depth in enumerate(DEPTHS):
         forest = RandomSurvivalForest(max_depth=depth, **options).fit(features, follow_up.structured())
@@ -31,9 +29,7 @@ def test_at_full_depth_the_risk_is_the_forests_own(cohort):
     features, follow_up = cohort
     model = RandomForest()
     risks = model.candidate_risks(features, follow_up, features, np.array([2.0, 19.0]), seed=1)
-    np.testing.assert_allclose(
-        risks.values[:, 1], model.fit(features, follow_up, 19, seed=1).risk(features), rtol=1e-9
-    )
+    np.testing.assert_allclose(risks.values[:, 1], model.fit(features, follow_up, 19, seed=1).risk(features), rtol=1e-9)
 
 
 def test_curves_fall_from_one(cohort):

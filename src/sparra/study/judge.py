@@ -1,0 +1,179 @@
+"""Judging every method in every fold: survival models on its embeddings, and its own risk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from sparra.cohort.problems import Problem
+from sparra.cohort.splits import Folds, read_folds
+from sparra.errors import UserError
+from sparra.files import write_text
+from sparra.study.layout import StudyLayout
+from sparra.study.learn import Method, methods_of, read_follow_up, subjects_with_graph
+from sparra.study.pool import Item, Track, run_items
+from sparra.study.settings import StudySettings
+from sparra.study.sidecar import is_current, make_key, mark_done
+from sparra.study.stages import GraphIndex
+from sparra.survival.groups import risk_groups
+from sparra.survival.metrics import MetricValue, evaluate_fold
+from sparra.survival.models import fit_survival_model
+from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves
+from sparra.survival.summary import NETWORK
+from sparra.survival.time_grid import TimeGrid, declare_time_grid
+
+METRICS = ("c_index", "c_ipcw", "c_auc", "ibs")
+METRIC_COLUMNS = ["modality", "aggregator", "model", "metric", "fold", "value", "reason"]
+Judged = tuple[RiskScores, RiskScores, SurvivalCurves | None]
+
+
+def evaluate_methods(
+    settings: StudySettings, layout: StudyLayout, index: GraphIndex, folds: Folds, track: Track
+) -> list[Problem]:
+    """Evaluate every trained method that is not up to date, then gather all tables into two."""
+    grid = _time_grid(settings, layout, folds)
+    methods = [m for m in methods_of(settings, folds) if _embeddings(layout, m).exists()]
+    items = []
+    for method in methods:
+        inputs, parameters = _inputs(layout, method), _parameters(settings, method, grid)
+        if not is_current(_folder(layout, method), "evaluate", inputs, parameters):
+            items.append(Item("", str(method), (settings, layout, index, method, grid)))
+    problems = run_items("evaluate", evaluate_method, items, settings.n_workers, track)
+    failed = {problem.where for problem in problems}
+    folders = [_folder(layout, method) for method in methods if str(method) not in failed]
+    if not folders:
+        why = f": {problems[0].what}" if problems else ""
+        raise UserError(f"no method could be trained and evaluated{why}", layout.failures, "See its rows")
+    for name, path in (("metrics.csv", layout.metrics), ("predictions.csv", layout.predictions)):
+        tables = [pd.read_csv(f / name, dtype={"subject_id": str}, keep_default_na=False) for f in folders]
+        write_text(path, pd.concat(tables, ignore_index=True).to_csv(index=False, lineterminator="\n"))
+    return problems
+
+
+def _time_grid(settings: StudySettings, layout: StudyLayout, folds: Folds) -> TimeGrid:
+    """Declare one grid for all methods and folds, from the follow-up of all subjects alone."""
+    follow_up = read_follow_up(layout).loc[folds.subject_ids]
+    tests = [follow_up.index.get_indexer(pd.Index(fold.test)).astype(np.intp) for fold in folds]
+    horizon = settings.evaluation.horizon
+    return declare_time_grid(follow_up["time"].to_numpy(), follow_up["event"].to_numpy(), horizon, tests)
+
+
+def _folder(layout: StudyLayout, method: Method) -> Path:
+    return layout.evaluation(method.modality, method.aggregator, method.fold)
+
+
+def _embeddings(layout: StudyLayout, method: Method) -> Path:
+    return layout.model(method.modality, method.aggregator, method.fold) / "embeddings.safetensors"
+
+
+def _inputs(layout: StudyLayout, method: Method) -> dict[str, Path]:
+    return {
+        "embeddings": _embeddings(layout, method),
+        "subjects": layout.subjects,
+        "folds": layout.folds,
+    }
+
+
+def _parameters(settings: StudySettings, method: Method, grid: TimeGrid) -> dict[str, Any]:
+    return {
+        "method": str(method),
+        "evaluation": settings.evaluation.model_dump(mode="json"),
+        "tau": grid.tau,
+        "first_time": float(grid.times[0]),
+        "seed": settings.seed,
+    }
+
+
+def evaluate_method(
+    settings: StudySettings, layout: StudyLayout, index: GraphIndex, method: Method, grid: TimeGrid
+) -> None:
+    """Fit the survival models of one method in one fold; write metrics and predictions, the sidecar last."""
+    key = make_key("evaluate", _inputs(layout, method), _parameters(settings, method, grid))
+    fold = list(read_folds(layout.folds))[method.fold]
+    follow_up = read_follow_up(layout)
+    train, test = (
+        _follow_up_of(follow_up.loc[subjects_with_graph(index, method, part)]) for part in (fold.train, fold.test)
+    )
+    test_ids = subjects_with_graph(index, method, fold.test)
+    embeddings = load_file(_embeddings(layout, method))
+    metrics, predictions = [], []
+    for model, judged in _all_models(settings, method, embeddings, train, grid):
+        if isinstance(judged, UserError):
+            values = {metric: MetricValue(float("nan"), str(judged)) for metric in METRICS}
+        else:
+            train_risk, risk, survival = judged
+            values = evaluate_fold(train, test, risk, survival, grid.times, grid.tau)
+            groups = risk_groups(train_risk, risk, settings.evaluation.cut)
+            predictions.append(_prediction_rows(method, model, test_ids, test, risk, groups))
+        metrics += [_metric_row(method, model, metric, value) for metric, value in values.items()]
+    folder = _folder(layout, method)
+    table = pd.DataFrame(metrics, columns=METRIC_COLUMNS)
+    write_text(folder / "metrics.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "predictions.csv", pd.concat(predictions).to_csv(index=False, lineterminator="\n"))
+    mark_done(folder, key)
+
+
+def _all_models(
+    settings: StudySettings,
+    method: Method,
+    embeddings: dict[str, NDArray[Any]],
+    train: FollowUp,
+    grid: TimeGrid,
+) -> Iterator[tuple[str, Judged | UserError]]:
+    """Yield the network's own risk, then each survival model, or the error that kept it from fitting."""
+    yield NETWORK, (RiskScores(embeddings["train_risk"]), RiskScores(embeddings["test_risk"]), None)
+    evaluation = settings.evaluation
+    for name in evaluation.survival_models:
+        try:
+            fitted = fit_survival_model(
+                name,
+                embeddings["train"],
+                train.time,
+                train.event,
+                seed=method.seed(settings.seed),
+                inner_folds=evaluation.inner_folds,
+                screening_p=evaluation.screening_p,
+            )
+        except UserError as error:
+            yield name, error
+            continue
+        survival = fitted.predict_survival(embeddings["test"], grid.times)
+        yield (
+            name,
+            (fitted.predict_risk(embeddings["train"]), fitted.predict_risk(embeddings["test"]), survival),
+        )
+
+
+def _follow_up_of(table: pd.DataFrame) -> FollowUp:
+    return FollowUp(table["time"].to_numpy(), table["event"].to_numpy())
+
+
+def _metric_row(method: Method, model: str, metric: str, value: MetricValue) -> list[Any]:
+    return [method.modality, method.aggregator, model, metric, method.fold, value.value, value.reason]
+
+
+def _prediction_rows(
+    method: Method,
+    model: str,
+    subject_ids: list[str],
+    follow_up: FollowUp,
+    risk: RiskScores,
+    groups: NDArray[np.str_],
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "modality": method.modality,
+            "aggregator": method.aggregator,
+            "model": model,
+            "fold": method.fold,
+            "subject_id": subject_ids,
+            "time": follow_up.time,
+            "event": follow_up.event.astype(int),
+            "risk": risk.values,
+            "group": groups,
+        }
+    )

@@ -1,0 +1,210 @@
+"""From graphs to embeddings: folds, and every aggregator trained on every fold."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from sparra.cohort.check import Cohort
+from sparra.cohort.problems import Problem
+from sparra.cohort.splits import Folds, match_folds, read_folds, stratified_folds, write_folds
+from sparra.errors import UserError
+from sparra.files import atomic_path
+from sparra.graphs.store import read_graph
+from sparra.study.layout import StudyLayout
+from sparra.study.pool import Item, Track, run_items
+from sparra.study.settings import MethodModality, StudySettings
+from sparra.study.sidecar import is_current, make_key, mark_done
+from sparra.study.stages import GraphIndex
+from sparra.training.crossfit import cross_fitted_embeddings
+from sparra.training.fit import fit_aggregator
+from sparra.training.fitted import Predictions
+from sparra.training.subjects import SubjectData
+
+
+@dataclass(frozen=True)
+class Method:
+    """One aggregator on one choice of modalities, in one fold.
+
+    Attributes
+    ----------
+    modality : {"ct", "slide", "joint"}
+    aggregator : str
+    fold : int
+    """
+
+    modality: MethodModality
+    aggregator: str
+    fold: int
+
+    def __str__(self) -> str:
+        return f"{self.aggregator} on {self.modality}, fold {self.fold}"
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities whose graphs it takes."""
+        return ("ct", "slide") if self.modality == "joint" else (self.modality,)
+
+    def seed(self, study_seed: int) -> int:
+        """Return this method's own seed, independent of the order in which methods run."""
+        text = f"{study_seed}/{self.modality}/{self.aggregator}/{self.fold}"
+        return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+
+
+def methods_of(settings: StudySettings, folds: Folds) -> list[Method]:
+    """Return every method of a study in every fold."""
+    return [
+        Method(modality, aggregator, fold)
+        for modality in settings.methods.modalities
+        for aggregator in settings.methods.aggregators
+        for fold in range(len(folds))
+    ]
+
+
+def declare_folds(
+    settings: StudySettings, cohort: Cohort, index: GraphIndex, layout: StudyLayout
+) -> tuple[Folds, list[str]]:
+    """Draw the folds, or read those given, for the subjects that have a graph; save them.
+
+    Returns
+    -------
+    folds : Folds
+    left_out : list of str
+        Subjects that no given split names; they take no part in training and evaluation.
+
+    Raises
+    ------
+    UserError
+        If there are too few events for the folds, or the given splits do not fit the cohort.
+    """
+    subjects = [subject for subject in cohort.subjects if subject.subject_id in index]
+    ids = [subject.subject_id for subject in subjects]
+    evaluation = settings.evaluation
+    left_out: list[str] = []
+    if evaluation.splits is None:
+        events = [subject.event for subject in subjects]
+        folds = stratified_folds(ids, events, evaluation.folds, settings.seed)
+    else:
+        matched = match_folds(read_folds(Path(evaluation.splits)), ids)
+        folds, left_out = matched.folds, matched.in_no_split
+    write_folds(layout.folds, folds)
+    return folds, left_out
+
+
+def train_methods(
+    settings: StudySettings,
+    layout: StudyLayout,
+    index_path: Path,
+    index: GraphIndex,
+    folds: Folds,
+    track: Track,
+) -> list[Problem]:
+    """Train every method in every fold that is not up to date."""
+    items = []
+    for method in methods_of(settings, folds):
+        inputs = _training_inputs(layout, index_path)
+        folder = layout.model(method.modality, method.aggregator, method.fold)
+        if not is_current(folder, "train", inputs, _training_parameters(settings, method)):
+            items.append(Item("", str(method), (settings, layout, index_path, index, method)))
+    return run_items("train", train_method, items, settings.n_workers, track)
+
+
+def _training_inputs(layout: StudyLayout, index_path: Path) -> dict[str, Path]:
+    return {"graphs": index_path, "subjects": layout.subjects, "folds": layout.folds}
+
+
+def _training_parameters(settings: StudySettings, method: Method) -> dict[str, Any]:
+    return {
+        "method": str(method),
+        "aggregator": settings.aggregator_settings(method.aggregator).model_dump(mode="json"),
+        "training": settings.training.model_dump(mode="json"),
+        "cross_fit_folds": settings.methods.cross_fit_folds,
+        "seed": settings.seed,
+    }
+
+
+def train_method(
+    settings: StudySettings, layout: StudyLayout, index_path: Path, index: GraphIndex, method: Method
+) -> None:
+    """Train one method in one fold; write model, embeddings and importance, and the sidecar last."""
+    key = make_key("train", _training_inputs(layout, index_path), _training_parameters(settings, method))
+    train, test = _load_parts(layout, index, method)
+    aggregator_settings = settings.aggregator_settings(method.aggregator)
+    seed = method.seed(settings.seed)
+    fitted = fit_aggregator(method.aggregator, aggregator_settings, settings.training, train, seed)
+    crossed = cross_fitted_embeddings(
+        method.aggregator,
+        aggregator_settings,
+        settings.training,
+        train,
+        seed,
+        _inner_folds(train, settings.methods.cross_fit_folds),
+        fitted,
+    )
+    predicted = fitted.predict(test)
+    folder = layout.model(method.modality, method.aggregator, method.fold)
+    fitted.save(folder)
+    embeddings = {
+        "train": np.where(crossed.present, crossed.embedding, np.nan).astype(np.float32),
+        "test": np.where(predicted.present, predicted.embedding, np.nan).astype(np.float32),
+        "train_risk": np.asarray(crossed.risk, dtype=np.float64),
+        "test_risk": predicted.risk,
+    }
+    _write_tensors(folder / "embeddings.safetensors", embeddings)
+    _write_tensors(folder / "importance.safetensors", _importance_by_key(test, predicted))
+    mark_done(folder, key)
+
+
+def _inner_folds(subjects: Sequence[SubjectData], wanted: int) -> int:
+    """Return how many folds the events allow, at least 2."""
+    return max(2, min(wanted, sum(subject.event for subject in subjects)))
+
+
+def _importance_by_key(subjects: Sequence[SubjectData], predicted: Predictions) -> dict[str, NDArray[np.float32]]:
+    return {
+        f"{modality}/{subject.subject_id}": weights
+        for subject, importance in zip(subjects, predicted.importance, strict=True)
+        for modality, weights in importance.items()
+    }
+
+
+def _write_tensors(path: Path, tensors: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        save_file(tensors, str(temporary))
+
+
+def _load_parts(layout: StudyLayout, index: GraphIndex, method: Method) -> tuple[list[SubjectData], list[SubjectData]]:
+    fold = list(read_folds(layout.folds))[method.fold]
+    follow_up = read_follow_up(layout)
+    train, test = (
+        [_load_subject(layout, index, method, name, follow_up) for name in subjects_with_graph(index, method, part)]
+        for part in (fold.train, fold.test)
+    )
+    if not train or not test:
+        raise UserError(f"a part of the fold holds no subject with {method.modality}", str(method))
+    return train, test
+
+
+def subjects_with_graph(index: GraphIndex, method: Method, names: Sequence[str]) -> list[str]:
+    """Return those of `names` that have a graph of any of the method's modalities."""
+    return [name for name in names if any(modality in index.get(name, {}) for modality in method.modalities)]
+
+
+def _load_subject(
+    layout: StudyLayout, index: GraphIndex, method: Method, name: str, follow_up: pd.DataFrame
+) -> SubjectData:
+    paths = {m: layout.root / path for m, path in index[name].items() if m in method.modalities}
+    graphs = {modality: read_graph(path) for modality, path in paths.items()}
+    return SubjectData(name, graphs, float(follow_up["time"][name]), bool(follow_up["event"][name]))
+
+
+def read_follow_up(layout: StudyLayout) -> pd.DataFrame:
+    """Return time and event of the study's subjects, indexed by subject_id."""
+    table = pd.read_csv(layout.subjects, dtype={"subject_id": str}, keep_default_na=False)
+    return table.set_index("subject_id")[["time", "event"]].astype({"time": float, "event": bool})

@@ -1,0 +1,169 @@
+"""One study from its YAML to its report, stage by stage; what is up to date is not done again."""
+
+import csv
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from sparra import RESEARCH_USE_ONLY, __version__
+from sparra.cohort.check import Cohort, check_cohort, flow_of
+from sparra.cohort.problems import Problem
+from sparra.errors import UserError
+from sparra.files import atomic_path, write_json
+from sparra.modality import MODALITIES, Modality
+from sparra.report.page import write_report
+from sparra.study.images import check_image
+from sparra.study.judge import evaluate_methods
+from sparra.study.layout import StudyLayout
+from sparra.study.learn import declare_folds, train_methods
+from sparra.study.lock import study_lock
+from sparra.study.pool import Track
+from sparra.study.settings import StudySettings
+from sparra.study.stages import GraphIndex, build_graphs, extract_bags, write_graph_index
+
+Stage = Literal["extract", "graph", "train", "evaluate", "report"]
+STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
+PACKAGES = ("numpy", "torch", "scikit-learn", "scikit-survival", "simpleitk", "openslide-python")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes
+    ----------
+    layout : StudyLayout
+    flow : mapping
+        The flow of subjects, see docs/architecture.md.
+    problems : tuple of Problem
+        Everything found wrong, by the check and by the stages.
+    """
+
+    layout: StudyLayout
+    flow: dict[str, Any]
+    problems: tuple[Problem, ...]
+
+
+def check_study(settings: StudySettings, track: Track, follow_up: bool = True) -> Cohort:
+    """Validate the cohort of a study.
+
+    Raises
+    ------
+    UserError
+        If a table as a whole cannot be read.
+    """
+    return check_cohort(
+        settings.cohort,
+        partial(check_image, ct=settings.ct),
+        follow_up,
+        track=lambda images: track(images, "check", len(images)),
+    )
+
+
+def run_study(settings: StudySettings, track: Track, until: Stage = "report") -> Outcome:
+    """Run a study up to a stage, and record everything that failed.
+
+    Parameters
+    ----------
+    settings : StudySettings
+    track : callable
+        Draws progress.
+    until : str
+        Last stage to run.
+
+    Raises
+    ------
+    UserError
+        If nothing can be done at all: a table cannot be read, no subject is left, another run is at work.
+    """
+    layout = StudyLayout(settings.output)
+    with study_lock(layout.root):
+        for debris in layout.root.rglob(".partial-*"):  # of a run that was killed while it wrote
+            debris.unlink()
+        return _run(settings, layout, track, until)
+
+
+def _run(settings: StudySettings, layout: StudyLayout, track: Track, until: Stage) -> Outcome:
+    follow_up = STAGES.index(until) >= STAGES.index("train")
+    cohort = check_study(settings, track, follow_up)
+    if not cohort.subjects:
+        listing = "\n".join(f"  {problem}" for problem in cohort.problems)
+        raise UserError(f"no subject is left to work on:\n{listing}", settings.cohort.subjects)
+    _write_cohort(cohort, settings, layout)
+    problems: list[Problem] = list(cohort.problems)
+    problems += extract_bags(settings, cohort, layout, track)
+    index: GraphIndex = {}
+    if until != "extract":
+        index, failed = build_graphs(settings, cohort, layout, track)
+        problems += failed
+    flow = _write_state(cohort, layout, problems, index if until != "extract" else None)
+    if until in ("extract", "graph"):
+        return Outcome(layout, flow, tuple(problems))
+    return _learn(settings, cohort, layout, index, problems, track, until)
+
+
+def _learn(
+    settings: StudySettings,
+    cohort: Cohort,
+    layout: StudyLayout,
+    index: GraphIndex,
+    problems: list[Problem],
+    track: Track,
+    until: Stage,
+) -> Outcome:
+    if not index:
+        raise UserError("no subject has a graph, so nothing can be trained", layout.failures, "See its rows")
+    index_path = write_graph_index(layout, index)
+    folds, left_out = declare_folds(settings, cohort, index, layout)
+    problems += train_methods(settings, layout, index_path, index, folds, track)
+    flow = _write_state(cohort, layout, problems, index, left_out)
+    if until != "train":
+        problems += evaluate_methods(settings, layout, index, folds, track)
+    flow = _write_state(cohort, layout, problems, index, left_out)
+    if until == "report":
+        for _ in track(range(1), "report", 1):
+            write_report(layout, settings.report)
+    return Outcome(layout, flow, tuple(problems))
+
+
+def _write_cohort(cohort: Cohort, settings: StudySettings, layout: StudyLayout) -> None:
+    columns = sorted({name for subject in cohort.subjects for name in subject.covariates})
+    with atomic_path(layout.subjects) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["subject_id", "time", "event", *columns])
+        for s in cohort.subjects:
+            row = [s.subject_id, repr(s.time), int(s.event), *(s.covariates.get(c, "") for c in columns)]
+            table.writerow(row)
+    write_json(layout.settings, settings.model_dump(mode="json"))
+    versions = {package: version(package) for package in PACKAGES}
+    versions |= {"sparra": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    write_json(layout.versions, {**versions, "note": RESEARCH_USE_ONLY})
+
+
+def _write_state(
+    cohort: Cohort,
+    layout: StudyLayout,
+    problems: Sequence[Problem],
+    index: GraphIndex | None,
+    in_no_split: Sequence[str] = (),
+) -> dict[str, Any]:
+    used: dict[Modality, set[str]] | None = None
+    if index is not None:
+        used = {m: {s for s, graphs in index.items() if m in graphs} for m in MODALITIES}
+    flow = flow_of(cohort, used, problems[len(cohort.problems) :])
+    flow["in_no_split"] = list(in_no_split)
+    write_json(layout.flow, flow)
+    write_failures(layout.failures, problems)
+    return flow
+
+
+def write_failures(path: Path, problems: Sequence[Problem]) -> None:
+    """Write everything that failed as CSV, a header alone if nothing did."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["subject_id", "stage", "where", "what", "mend"])
+        table.writeheader()
+        table.writerows(problem.as_row() for problem in problems)

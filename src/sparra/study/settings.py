@@ -1,0 +1,147 @@
+"""``study.yaml``: everything that a study depends on, in one validated object."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from sparra.cohort.settings import CohortSettings
+from sparra.errors import UserError
+from sparra.graphs.settings import GraphSettings, default_graph_settings
+from sparra.models.registry import aggregators
+from sparra.models.settings import AggregatorSettings
+from sparra.pathology.encoders import slide_encoders
+from sparra.pathology.settings import SlideSettings
+from sparra.radiology.encoders import ct_encoders
+from sparra.radiology.settings import CtSettings
+from sparra.report.settings import ReportSettings
+from sparra.settings import Settings
+from sparra.survival.settings import EvaluationSettings
+from sparra.training.settings import TrainingSettings
+
+MethodModality = Literal["ct", "slide", "joint"]
+
+
+class GraphsSettings(Settings):
+    """Graph parameters of each modality, and whether to draw every graph."""
+
+    ct: GraphSettings = default_graph_settings("ct")
+    slide: GraphSettings = default_graph_settings("slide")
+    pictures: bool = False
+
+
+class MethodsSettings(Settings):
+    """Which aggregators are trained on which modalities.
+
+    Attributes
+    ----------
+    aggregators : tuple of str
+        Registered names.
+    modalities : tuple of {"ct", "slide", "joint"}
+    options : mapping of aggregator name to mapping
+        Settings of an aggregator, e.g. ``{"sparra": {"preset": "paper"}}``.
+    cross_fit_folds : int
+        Inner folds that give training patients embeddings by networks that never saw them; fewer are used
+        where there are fewer events.
+    """
+
+    aggregators: tuple[str, ...] = ("mean", "abmil", "sparra")
+    modalities: tuple[MethodModality, ...] = ("ct", "slide", "joint")
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    cross_fit_folds: int = Field(default=3, ge=2)
+
+
+class StudySettings(Settings):
+    """A whole study; see README for a commented example.
+
+    Attributes
+    ----------
+    name : str
+    cohort : CohortSettings
+    output : Path
+        Folder that the study writes to.
+    seed : int
+        Seeds every random draw.
+    workers : int or None
+        Processes that work at a time; None takes the number of processors.
+    ct, slide, graphs, methods, training, evaluation, report : Settings
+        Settings of the stages.
+    """
+
+    name: str = "study"
+    cohort: CohortSettings
+    output: Path
+    seed: int = Field(default=0, ge=0)
+    workers: int | None = Field(default=None, ge=1)
+    ct: CtSettings = CtSettings()
+    slide: SlideSettings = SlideSettings()
+    graphs: GraphsSettings = GraphsSettings()
+    methods: MethodsSettings = MethodsSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
+
+    @property
+    def n_workers(self) -> int:
+        """Number of processes to use."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @model_validator(mode="after")
+    def _names_are_registered(self) -> Self:
+        try:
+            for name in (*self.methods.aggregators, *self.methods.options):
+                aggregators[name]
+            ct_encoders[self.ct.encoder]
+            slide_encoders[self.slide.encoder]
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def aggregator_settings(self, name: str) -> AggregatorSettings:
+        """Return the validated settings of one aggregator.
+
+        Raises
+        ------
+        UserError
+            If ``methods.options`` holds an unknown key for it.
+        """
+        options = self.methods.options.get(name, {})
+        return aggregators[name].settings.from_mapping(options, f"methods.options.{name}")
+
+
+def read_study(path: Path) -> StudySettings:
+    """Read ``study.yaml``; paths in it are relative to its folder.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, is no YAML mapping, or any key or value in it is not valid.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("the study file does not exist", path, "Give the path of a study.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"the study file is not valid YAML: {text}", path) from None
+    if not isinstance(content, dict):
+        raise UserError("the study file holds no keys", path, "See the README for an example")
+    settings = StudySettings.from_mapping(_with_absolute_paths(content, path.parent.absolute()), str(path))
+    for name in settings.methods.aggregators:
+        settings.aggregator_settings(name)
+    return settings
+
+
+def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    resolved = dict(content)
+    resolved.setdefault("output", "output")
+    if isinstance(resolved["output"], str):
+        resolved["output"] = str(folder / resolved["output"])
+    for section, keys in (("cohort", ("subjects", "images")), ("evaluation", ("splits",))):
+        values = resolved.get(section)
+        if isinstance(values, dict):
+            paths = {k: str(folder / values[k]) for k in keys if isinstance(values.get(k), str)}
+            resolved[section] = {**values, **paths}
+    return resolved

@@ -1,0 +1,71 @@
+"""The file that says "done": written last, it holds what an output was made from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sparra import __version__
+from sparra.files import read_json, sha256_of, write_json
+
+Key = dict[str, Any]
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Return what identifies a content: sha256; size and time of change spare a second hashing."""
+    return {"path": str(path), **_stamp(path), "sha256": sha256_of(path)}
+
+
+def make_key(stage: str, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> Key:
+    """Return the key of an output: its stage, the hashes of its inputs, its parameters, sparra's version."""
+    return {
+        "stage": stage,
+        "inputs": {name: fingerprint(path) for name, path in sorted(inputs.items())},
+        "parameters": dict(parameters),
+        "sparra": __version__,
+    }
+
+
+def sidecar_path(output: Path) -> Path:
+    """Return where the sidecar of `output` lies: beside it, with ``.done.json`` added to the name."""
+    return output.with_name(output.name + ".done.json")
+
+
+def is_current(output: Path, stage: str, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> bool:
+    """Tell whether `output` is complete and was made from just these inputs and parameters."""
+    sidecar = sidecar_path(output)
+    if not output.exists() or not sidecar.exists():
+        return False
+    try:
+        done = read_json(sidecar)
+        same = done["stage"] == stage and done["sparra"] == __version__
+        same = same and done["parameters"] == dict(parameters) and done["output"] == _stamp(output)["size"]
+        return same and _same_inputs(done["inputs"], inputs)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def mark_done(output: Path, key: Key) -> None:
+    """Write the sidecar of a finished output."""
+    write_json(sidecar_path(output), {**key, "output": _stamp(output)["size"]})
+
+
+def _same_inputs(known: Mapping[str, Any], inputs: Mapping[str, Path]) -> bool:
+    if set(known) != set(inputs):
+        return False
+    for name, path in inputs.items():
+        if not path.exists():
+            return False
+        stamp = _stamp(path)
+        unchanged = known[name]["path"] == str(path) and all(known[name][k] == stamp[k] for k in stamp)
+        if not unchanged and known[name]["sha256"] != sha256_of(path):
+            return False
+    return True
+
+
+def _stamp(path: Path) -> dict[str, int]:
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
+    return {
+        "size": sum(s.st_size for s in stats),
+        "mtime_ns": max((s.st_mtime_ns for s in stats), default=0),
+    }

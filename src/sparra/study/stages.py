@@ -1,0 +1,122 @@
+"""From images to graphs: what is left to do, and doing it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparra.bags import read_bag, read_preview
+from sparra.cohort.check import Cohort
+from sparra.cohort.problems import Problem
+from sparra.cohort.tables import ImageRecord, subject_key
+from sparra.files import sha256_of, write_json
+from sparra.graphs.build import build_graph, merge_graphs
+from sparra.graphs.picture import draw_graph
+from sparra.graphs.settings import GraphSettings
+from sparra.graphs.store import write_graph
+from sparra.modality import MODALITIES, Modality
+from sparra.study.images import extract_image, inputs_of, parameters_of
+from sparra.study.layout import StudyLayout
+from sparra.study.pool import Item, Track, run_items
+from sparra.study.settings import StudySettings
+from sparra.study.sidecar import is_current, make_key, mark_done
+
+GraphIndex = dict[str, dict[str, str]]
+
+
+def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, track: Track) -> list[Problem]:
+    """Write the bag of every image that has none yet, or whose file or settings have changed."""
+    pending = [image for image in cohort.images if not _bag_is_current(settings, image, layout)]
+    items = [
+        Item(
+            image.subject_id,
+            str(image.path),
+            (image, settings.ct, settings.slide, layout.bag(image.modality, image.key)),
+        )
+        for image in pending
+    ]
+    return run_items("extract", extract_image, items, settings.n_workers, track)
+
+
+def _bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
+    parameters = parameters_of(image, settings.ct, settings.slide)
+    return is_current(layout.bag(image.modality, image.key), "extract", inputs_of(image), parameters)
+
+
+def build_graphs(
+    settings: StudySettings, cohort: Cohort, layout: StudyLayout, track: Track
+) -> tuple[GraphIndex, list[Problem]]:
+    """Write the graph of every subject and modality whose bags exist, and the index of all graphs.
+
+    Returns
+    -------
+    index : mapping of subject_id to mapping of modality to path below the study's folder
+    problems : list of Problem
+    """
+    bags: dict[tuple[str, Modality], list[str]] = defaultdict(list)
+    for image in cohort.images:
+        if _bag_is_current(settings, image, layout):
+            bags[image.subject_id, image.modality].append(image.key)
+    items = []
+    for (subject_id, modality), keys in bags.items():
+        output = layout.graph(modality, subject_key(subject_id))
+        graph_settings = settings.graphs.ct if modality == "ct" else settings.graphs.slide
+        picture = settings.graphs.pictures
+        inputs = _graph_inputs(layout, modality, keys)
+        if not is_current(output, "graph", inputs, _graph_parameters(graph_settings, picture)):
+            arguments = (layout, modality, keys, graph_settings, picture, output)
+            items.append(Item(subject_id, f"{modality} graph of subject {subject_id}", arguments))
+    problems = run_items("graph", write_subject_graph, items, settings.n_workers, track)
+    failed = {problem.where for problem in problems}
+    index: GraphIndex = defaultdict(dict)
+    for subject_id, modality in sorted(bags):
+        if f"{modality} graph of subject {subject_id}" not in failed:
+            path = layout.graph(modality, subject_key(subject_id))
+            index[subject_id][modality] = str(path.relative_to(layout.root))
+    return dict(index), problems
+
+
+def _graph_inputs(layout: StudyLayout, modality: Modality, keys: Sequence[str]) -> dict[str, Path]:
+    return {key: layout.bag(modality, key) for key in keys}
+
+
+def _graph_parameters(settings: GraphSettings, picture: bool) -> dict[str, object]:
+    return {**settings.model_dump(mode="json"), "picture": picture}
+
+
+def write_subject_graph(
+    layout: StudyLayout,
+    modality: Modality,
+    keys: Sequence[str],
+    settings: GraphSettings,
+    picture: bool,
+    output: Path,
+) -> None:
+    """Build one subject's graph of one modality from its bags, and write it with its sidecar."""
+    key = make_key("graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, picture))
+    graphs = []
+    for image_key in keys:
+        path = layout.bag(modality, image_key)
+        graph = build_graph(read_bag(path), settings, image_key)
+        preview = read_preview(path) if picture else None
+        if preview is not None and graph.positions is not None:
+            draw_graph(graph, preview, output.parent / f"{image_key}.png")
+        graphs.append(graph)
+    write_graph(output, merge_graphs(graphs))
+    mark_done(output, key)
+
+
+def write_graph_index(layout: StudyLayout, index: GraphIndex) -> Path:
+    """Write the hash of every graph in use, the one file that training depends on."""
+    hashes = {
+        subject_id: {modality: sha256_of(layout.root / path) for modality, path in sorted(graphs.items())}
+        for subject_id, graphs in sorted(index.items())
+    }
+    path = layout.root / "graphs" / "index.json"
+    write_json(path, {"paths": index, "made_from": hashes})
+    return path
+
+
+def graph_pictures(layout: StudyLayout) -> list[Path]:
+    """Return the pictures of graphs that lie in the study."""
+    folders = [layout.root / "graphs" / modality for modality in MODALITIES]
+    return [picture for folder in folders for picture in sorted(folder.glob("*.png"))]

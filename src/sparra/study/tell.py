@@ -1,0 +1,83 @@
+"""What a study says on the terminal."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from sparra.cohort.check import Cohort
+from sparra.cohort.problems import Problem
+from sparra.encoders import EncoderCard
+from sparra.pathology.encoders import slide_encoders
+from sparra.radiology.encoders import ct_encoders
+from sparra.study.settings import StudySettings
+from sparra.survival.summary import summarise_metrics, wide_table
+
+METRIC_NAMES = {"c_index": "C-index", "c_ipcw": "C-IPCW", "c_auc": "C-AUC", "ibs": "IBS"}
+
+
+def flow_table(flow: Mapping[str, Any]) -> Table:
+    """Return the flow of subjects: in, excluded with why, used per modality."""
+    table = Table("subjects", "number", "why", title="Cohort flow")
+    table.add_row("in the table", str(flow["subjects_in"]), "")
+    for row in flow["excluded"]:
+        table.add_row(f"excluded: {escape(row['subject_id'])}", "", escape(f"{row['what']} ({row['stage']})"))
+    events = "" if flow["events"] is None else f"{flow['events']} events"
+    table.add_row("used", str(flow["subjects_used"]), events)
+    for modality, label in (("ct", "with CT"), ("slide", "with slide"), ("both", "with both")):
+        table.add_row(f"  {label}", str(flow["used"][modality]), "")
+    if flow.get("in_no_split"):
+        table.add_row("in no split", str(len(flow["in_no_split"])), "take no part in training and evaluation")
+    return table
+
+
+def plan_table(settings: StudySettings, cohort: Cohort) -> Table:
+    """Return what a run would do."""
+    methods = settings.methods
+    n_ct = sum(image.modality == "ct" for image in cohort.images)
+    n_folds = "the folds of the given splits" if settings.evaluation.splits else f"{settings.evaluation.folds} folds"
+    table = Table("stage", "work", title="What would run")
+    table.add_row("extract", f"{n_ct} CT by '{settings.ct.encoder}'")
+    table.add_row("", f"{len(cohort.images) - n_ct} slides by '{settings.slide.encoder}'")
+    table.add_row("graph", f"up to {len({(i.subject_id, i.modality) for i in cohort.images})} graphs")
+    table.add_row("train", f"{', '.join(methods.aggregators)} on {', '.join(methods.modalities)}, {n_folds}")
+    table.add_row("evaluate", f"{', '.join(settings.evaluation.survival_models)} and the networks' own risk")
+    table.add_row("output", escape(str(settings.output)))
+    return table
+
+
+def problem_lines(problems: Iterable[Problem]) -> list[str]:
+    """Return one line a problem."""
+    return [f"[yellow]{problem.stage} failed:[/yellow] {escape(str(problem))}" for problem in problems]
+
+
+def encoders_table() -> Table:
+    """Return all registered encoders."""
+    table = Table("encoder", "modality", "features", "input", "resolution", "licence", "weights", title="Encoders")
+    cards: list[EncoderCard] = [ct_encoders[name].card for name in ct_encoders]
+    cards += [slide_encoders[name].card for name in slide_encoders]
+    for card in cards:
+        table.add_row(
+            card.name,
+            card.modality,
+            str(card.dimension),
+            card.input_description,
+            card.resolution,
+            card.licence,
+            f"{card.weights}{' (gated)' if card.gated else ''}",
+        )
+    return table
+
+
+def results_table(metrics: Path) -> Table:
+    """Return mean (SD) over folds of every method, in the paper's Table 1 form."""
+    wide = wide_table(summarise_metrics(pd.read_csv(metrics)))
+    models = list(wide.columns[3:])
+    table = Table("modality", "aggregation", "metric", *models, title="Out-of-fold results, mean (SD) over folds")
+    for row in wide.itertuples(index=False):
+        modality, aggregator, metric, *cells = row
+        table.add_row(modality, aggregator, METRIC_NAMES[metric], *cells)
+    return table

@@ -1,0 +1,57 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from sparra.study.sidecar import is_current, make_key, mark_done, sidecar_path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    source, output = tmp_path / "ct.nii", tmp_path / "bag.h5"
+    source.write_bytes(b"voxels")
+    output.write_bytes(b"features")
+    mark_done(output, make_key("extract", {"image": source}, {"patch": 8}))
+    return source, output
+
+
+def current(source: Path, output: Path, patch: int = 8) -> bool:
+    return is_current(output, "extract", {"image": source}, {"patch": patch})
+
+
+def test_an_output_is_current_until_its_input_or_its_parameters_change(files: tuple[Path, Path]) -> None:
+    source, output = files
+    assert current(source, output)
+    assert not current(source, output, patch=9)
+    source.write_bytes(b"Voxels")
+    assert not current(source, output)
+
+
+def test_a_touched_but_unchanged_input_is_still_current(files: tuple[Path, Path]) -> None:
+    source, output = files
+    os.utime(source, (1, 1))
+    assert current(source, output)
+
+
+def test_without_sidecar_or_with_a_cut_output_nothing_is_done(files: tuple[Path, Path]) -> None:
+    source, output = files
+    output.write_bytes(b"feat")
+    assert not current(source, output)
+    output.write_bytes(b"features")
+    assert current(source, output)
+    sidecar_path(output).write_text('{"stage": "extr')
+    assert not current(source, output)
+    sidecar_path(output).unlink()
+    assert not current(source, output)
+
+
+def test_folders_can_be_inputs_and_outputs(tmp_path: Path) -> None:
+    series, model = tmp_path / "dicom", tmp_path / "fold-0"
+    series.mkdir()
+    model.mkdir()
+    (series / "1.dcm").write_bytes(b"1")
+    (model / "weights").write_bytes(b"w")
+    mark_done(model, make_key("train", {"series": series}, {}))
+    assert is_current(model, "train", {"series": series}, {})
+    (series / "2.dcm").write_bytes(b"2")
+    assert not is_current(model, "train", {"series": series}, {})
