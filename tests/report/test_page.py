@@ -190,3 +190,16 @@ def test_files_are_listed_with_their_hashes(page: Page, joint_study: StudyLayout
     for path in (joint_study.metrics, joint_study.predictions, joint_study.settings):
         assert sha256(path.read_bytes()).hexdigest() in page.text
     assert "margin_mm: 10.0" in page.text
+
+
+def test_intervals_are_shown_where_the_study_has_them(page: Page, study_copy: StudyLayout) -> None:
+    assert "95 % intervals of the C-index" not in page.text
+    rows = [
+        ["joint", "sparra", "CoxPH", 0.7123, 0.6011, 0.8044, ""],
+        ["ct", "mean", "RSF", None, None, None, "no pairs"],
+    ]
+    columns = ["modality", "aggregator", "model", "c_index", "lower", "upper", "reason"]
+    pd.DataFrame(rows, columns=columns).to_csv(study_copy.intervals, index=False)
+    text = page_of(study_copy).text
+    assert "0.712 0.601 to 0.804" in text
+    assert "N/A: no pairs" in text

@@ -89,11 +89,14 @@ def _figure(
     if outline is not None and outline.any() and not outline.all():
         axes.contour(outline, levels=[0.5], colors="#ffd23f", linewidths=1)
     one_way = edges[:, edges[0] < edges[1]]
-    axes.add_collection(LineCollection(list(pixels[one_way.T]), colors=_EDGE_COLOUR, linewidths=0.6))
+    # A pale line under the dark one keeps edges visible on dark and on light tissue.
+    for colour, width_pt in (("white", 2.4), (_EDGE_COLOUR, 1.0)):
+        axes.add_collection(LineCollection(list(pixels[one_way.T]), colors=colour, linewidths=width_pt))
     # Large enough to be seen, small enough not to cover one another.
-    typical = np.clip(8000 / (1 + int(shown.sum())), 4, 80)
+    typical = np.clip(8000 / (1 + int(shown.sum())), 6, 120)
     area = typical * counts[shown] / float(np.median(counts))
-    axes.scatter(pixels[shown, 0], pixels[shown, 1], s=area, c=_NODE_COLOUR, linewidths=0, zorder=2)
+    marks = {"c": _NODE_COLOUR, "edgecolors": "white", "linewidths": 0.8, "zorder": 2}
+    axes.scatter(pixels[shown, 0], pixels[shown, 1], s=area, **marks)
     axes.set_xlim(-0.5, background.shape[1] - 0.5)
     axes.set_ylim(background.shape[0] - 0.5, -0.5)
     axes.set_axis_off()

@@ -17,9 +17,10 @@ METRIC_COLUMNS = ("modality", "aggregator", "model", "metric", "fold", "value", 
 PREDICTION_COLUMNS = (
     "modality", "aggregator", "model", "fold", "subject_id", "time", "event", "risk", "group",
 )  # fmt: skip
+INTERVAL_COLUMNS = ("modality", "aggregator", "model", "c_index", "lower", "upper", "reason")
 FAILURE_COLUMNS = ("subject_id", "stage", "where", "what", "mend")
 SUBJECT_COLUMNS = ("subject_id", "time", "event")
-NUMBERS = ("value", "time", "risk", "fold")
+NUMBERS = ("value", "time", "risk", "fold", "c_index", "lower", "upper")
 
 MODALITY_NAMES = {"ct": "CT", "slide": "Slides", "joint": "CT + slides"}
 AGGREGATOR_NAMES = {"mean": "Mean", "abmil": "ABMIL", "sparra": "SPARRA"}
@@ -36,7 +37,7 @@ class StudyResults:
     name : str
     settings, versions, flow : mapping
         Empty where the file is absent.
-    subjects, failures, metrics, predictions : DataFrame
+    subjects, failures, metrics, predictions, intervals : DataFrame
         Columns as in docs/architecture.md; without rows where the file is absent.
     digests : mapping of str to str
         SHA-256 of the files that hold the results, by their path in the folder.
@@ -50,6 +51,7 @@ class StudyResults:
     failures: pd.DataFrame
     metrics: pd.DataFrame
     predictions: pd.DataFrame
+    intervals: pd.DataFrame
     digests: Mapping[str, str]
 
     @property
@@ -71,6 +73,7 @@ def read_results(layout: "StudyLayout") -> StudyResults:
         failures=_read_table(layout.failures, FAILURE_COLUMNS),
         metrics=_read_table(layout.metrics, METRIC_COLUMNS),
         predictions=_read_table(layout.predictions, PREDICTION_COLUMNS),
+        intervals=_read_table(layout.intervals, INTERVAL_COLUMNS),
         digests={str(path.relative_to(layout.root)): sha256_of(path) for path in files if path.exists()},
     )
 

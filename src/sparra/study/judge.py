@@ -19,6 +19,7 @@ from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import StudySettings
 from sparra.study.sidecar import is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
+from sparra.survival.bootstrap import c_index_intervals
 from sparra.survival.groups import risk_groups
 from sparra.survival.metrics import MetricValue, evaluate_fold
 from sparra.survival.models import fit_survival_model
@@ -51,6 +52,9 @@ def evaluate_methods(
     for name, path in (("metrics.csv", layout.metrics), ("predictions.csv", layout.predictions)):
         tables = [pd.read_csv(f / name, dtype={"subject_id": str}, keep_default_na=False) for f in folders]
         write_text(path, pd.concat(tables, ignore_index=True).to_csv(index=False, lineterminator="\n"))
+    predictions = pd.read_csv(layout.predictions, dtype={"subject_id": str}, keep_default_na=False)
+    intervals = c_index_intervals(predictions, settings.seed)
+    write_text(layout.intervals, intervals.to_csv(index=False, lineterminator="\n"))
     return problems
 
 

@@ -59,6 +59,11 @@ class StudyLayout:
         return self.root / "evaluation" / "predictions.csv"
 
     @property
+    def intervals(self) -> Path:
+        """CSV: modality, aggregator, model, c_index, lower, upper (95 %, bootstrap over patients), reason."""
+        return self.root / "evaluation" / "c_index_intervals.csv"
+
+    @property
     def report(self) -> Path:
         """The HTML page."""
         return self.root / "report" / "index.html"
