@@ -95,7 +95,7 @@ def _figure(
     # Large enough to be seen, small enough not to cover one another.
     typical = np.clip(8000 / (1 + int(shown.sum())), 6, 120)
     area = typical * counts[shown] / float(np.median(counts))
-    marks = {"c": _NODE_COLOUR, "edgecolors": "white", "linewidths": 0.8, "zorder": 2}
+    marks: dict[str, Any] = {"c": _NODE_COLOUR, "edgecolors": "white", "linewidths": 0.8, "zorder": 2}
     axes.scatter(pixels[shown, 0], pixels[shown, 1], s=area, **marks)
     axes.set_xlim(-0.5, background.shape[1] - 0.5)
     axes.set_ylim(background.shape[0] - 0.5, -0.5)
