@@ -14,7 +14,7 @@ from sparra.cohort.splits import Folds, read_folds
 from sparra.errors import UserError
 from sparra.files import write_text
 from sparra.study.layout import StudyLayout
-from sparra.study.learn import Method, methods_of, read_follow_up, subjects_with_graph
+from sparra.study.learn import Method, is_trained, methods_of, read_follow_up, subjects_with_graph
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import StudySettings
 from sparra.study.sidecar import is_current, make_key, mark_done
@@ -33,11 +33,12 @@ Judged = tuple[RiskScores, RiskScores, SurvivalCurves | None]
 
 
 def evaluate_methods(
-    settings: StudySettings, layout: StudyLayout, index: GraphIndex, folds: Folds, track: Track
+    settings: StudySettings, layout: StudyLayout, index_path: Path, index: GraphIndex, folds: Folds, track: Track
 ) -> list[Problem]:
     """Evaluate every trained method that is not up to date, then gather all tables into two."""
     grid = _time_grid(settings, layout, folds)
-    methods = [m for m in methods_of(settings, folds) if _embeddings(layout, m).exists()]
+    # A method whose training failed has no part in it, though an older model of it may still lie there.
+    methods = [m for m in methods_of(settings, folds) if is_trained(settings, layout, index_path, m)]
     items = []
     for method in methods:
         inputs, parameters = _inputs(layout, method), _parameters(settings, method, grid)

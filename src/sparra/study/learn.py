@@ -106,13 +106,18 @@ def train_methods(
     track: Track,
 ) -> list[Problem]:
     """Train every method in every fold that is not up to date."""
-    items = []
-    for method in methods_of(settings, folds):
-        inputs = _training_inputs(layout, index_path)
-        folder = layout.model(method.modality, method.aggregator, method.fold)
-        if not is_current(folder, "train", inputs, _training_parameters(settings, method)):
-            items.append(Item("", str(method), (settings, layout, index_path, index, method)))
+    items = [
+        Item("", str(method), (settings, layout, index_path, index, method))
+        for method in methods_of(settings, folds)
+        if not is_trained(settings, layout, index_path, method)
+    ]
     return run_items("train", train_method, items, settings.n_workers, track)
+
+
+def is_trained(settings: StudySettings, layout: StudyLayout, index_path: Path, method: Method) -> bool:
+    """Tell whether a method's model is complete and made from the present graphs, folds and settings."""
+    folder = layout.model(method.modality, method.aggregator, method.fold)
+    return is_current(folder, "train", _training_inputs(layout, index_path), _training_parameters(settings, method))
 
 
 def _training_inputs(layout: StudyLayout, index_path: Path) -> dict[str, Path]:

@@ -122,7 +122,7 @@ def _learn(
     problems += train_methods(settings, layout, index_path, index, folds, track)
     flow = _write_state(cohort, layout, problems, index, left_out)
     if until != "train":
-        problems += evaluate_methods(settings, layout, index, folds, track)
+        problems += evaluate_methods(settings, layout, index_path, index, folds, track)
     flow = _write_state(cohort, layout, problems, index, left_out)
     if until == "report":
         for _ in track(range(1), "report", 1):
