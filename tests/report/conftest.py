@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import save_file
-from sparra.graphs.store import write_graph
 
 from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
@@ -14,6 +13,7 @@ from sparra.bags.store import write_bag
 from sparra.cohort.tables import subject_key
 from sparra.files import write_json
 from sparra.graphs.graph import SpatialGraph
+from sparra.graphs.store import write_graph
 from sparra.study.layout import StudyLayout
 
 EVIL = "<script>alert('x')</script>"
