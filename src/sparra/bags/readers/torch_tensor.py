@@ -1,6 +1,6 @@
 """Bare tensors of features, shape (N, D) or (1, N, D), without positions, as HIPT and CLAM's ``pt_files`` are."""
 
-import pickle
+import pickle  # only for the name of an error that torch raises
 from pathlib import Path
 from typing import Any
 
