@@ -86,17 +86,22 @@ def simulate(
 def check(study: StudyFile) -> None:
     """Look at every table and file of a study, report all problems, and tell what would run."""
     from sparra.cohort.check import flow_of
+    from sparra.study.learn import folds_of
     from sparra.study.progress import ProgressBars
     from sparra.study.run import check_study
     from sparra.study.settings import read_study
     from sparra.study.tell import flow_table, plan_table, problem_lines
 
     settings = read_study(study)
-    cohort = check_study(settings, ProgressBars(console))
+    cohort = check_study(settings, ProgressBars(console), follow_up=False)
     console.print(flow_table(flow_of(cohort)))
     console.print(plan_table(settings, cohort))
     for line in problem_lines(cohort.problems):
         _say(line)
+    if cohort.subjects and cohort.has_follow_up:
+        folds_of(settings, cohort.subjects)
+    if settings.output.exists() and not settings.output.is_dir():
+        raise UserError("the output is a file, not a folder", settings.output, "Name another 'output'")
     if cohort.problems:
         raise typer.Exit(1)
     _say("no problems")

@@ -4,7 +4,7 @@ import pytest
 
 from sparra.cohort.check import check_cohort, flow_of
 from sparra.cohort.settings import CohortSettings
-from sparra.cohort.tables import ImageRecord, read_images, read_rows, read_subjects, subject_key
+from sparra.cohort.tables import ImageRecord, read_images, read_subjects, read_table, subject_key
 from sparra.errors import UserError
 
 SUBJECTS = "subject_id,time,event,age\nA,10,1,50\nB,20,Alive,60\nC,,1,70\nD,5,Lost,40\nE,7,0,30\nE,8,0,30\nF,3,1,20\n"
@@ -48,8 +48,11 @@ def test_subjects_in_equals_used_plus_excluded(settings: CohortSettings) -> None
     cohort = check_cohort(settings, refuse_broken)
     assert [s.subject_id for s in cohort.subjects] == ["A", "B"]
     flow = flow_of(cohort)
-    excluded = {row["subject_id"] for row in flow["excluded"]} - {"Z"}
+    excluded = [row["subject_id"] for row in flow["excluded"]]
+    assert sorted(excluded) == ["C", "D", "E", "F"]
     assert flow["subjects_in"] == 6 == flow["subjects_used"] + len(excluded)
+    reasons = {row["subject_id"]: row["what"] for row in flow["excluded"]}
+    assert reasons["F"] == "the file is truncated; no usable image"
     assert flow["used"] == {"ct": 1, "slide": 2, "both": 1, "joint": 2}
     assert flow["events"] == 1
 
@@ -100,16 +103,16 @@ def test_union_of_labels_and_spacing_are_read(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "subjects.csv"
     with pytest.raises(UserError, match="does not exist"):
-        read_rows(path, ())
+        read_table(path, ())
     path.write_text("subject_id;time;event\nA;1;1\n")
     with pytest.raises(UserError, match="semicolons"):
-        read_rows(path, ())
+        read_table(path, ())
     path.write_text("subject_id,tiem,event\nA,1,1\n")
     with pytest.raises(UserError, match=r"'time' is missing.*'tiem'"):
         read_subjects(path, follow_up=True)
     path.write_bytes(b"subject_id\n\xff\xfe\n")
     with pytest.raises(UserError, match="UTF-8"):
-        read_rows(path, ())
+        read_table(path, ())
     path.write_text("subject_id,modality,path,maks\nA,ct,a.nii,b.nii\n")
     with pytest.raises(UserError, match="Did you mean 'mask'"):
         read_images(path)
@@ -118,10 +121,53 @@ def test_a_table_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
 def test_follow_up_may_be_left_out_where_it_is_not_needed(tmp_path: Path) -> None:
     path = tmp_path / "subjects.csv"
     path.write_text("subject_id\nA\nB\n")
-    subjects, problems, n_listed = read_subjects(path, follow_up=False)
+    subjects, problems, listed = read_subjects(path, follow_up=False)
     assert [s.subject_id for s in subjects] == ["A", "B"]
     assert not problems
-    assert n_listed == 2
+    assert listed == ["A", "B"]
+
+
+def test_follow_up_that_is_there_is_read_even_where_it_is_not_needed(tmp_path: Path) -> None:
+    path = tmp_path / "subjects.csv"
+    path.write_text("subject_id,time,event\nA,5,1\n")
+    subjects, _, _ = read_subjects(path, follow_up=False)
+    assert (subjects[0].time, subjects[0].event) == (5.0, True)
+
+
+def test_a_decimal_comma_does_not_turn_an_event_into_a_censored_subject(tmp_path: Path) -> None:
+    path = tmp_path / "subjects.csv"
+    path.write_text("subject_id,time,event\nP1,12,0,1\nP2,3,1\n")
+    subjects, problems, listed = read_subjects(path, follow_up=True)
+    assert [s.subject_id for s in subjects] == ["P2"]
+    assert "4 cells" in problems[0].what
+    assert "row 2" in problems[0].where
+    assert listed == ["P2", "P1"]
+
+
+def test_what_spreadsheets_write_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "images.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbfsubject_id,modality,path,label\r\n\r\n"
+        b'A,ct,"a, first.nii",2.0\r\n,,,\r\nB,ct,b\xe2\x80\xa8.nii,2\r\n'
+    )
+    images, problems = read_images(path)
+    assert not problems
+    assert [image.row for image in images] == [3, 5]
+    assert [image.label for image in images] == [(2,), (2,)]
+    assert images[0].path.name == "a, first.nii"
+    (tmp_path / "subjects.csv").write_text("subject_id,time,event,time\nA,1,1,2\n")
+    with pytest.raises(UserError, match="'time' occurs twice"):
+        read_subjects(tmp_path / "subjects.csv", follow_up=True)
+
+
+def test_an_image_listed_twice_or_for_two_subjects_is_seen_however_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "images.csv"
+    path.write_text("subject_id,modality,path\nA,slide,c.svs\nA,slide,./c.svs\nB,slide,d.svs\nC,slide,d.svs\n")
+    images, problems = read_images(path)
+    assert [image.path.name for image in images] == ["c.svs"]
+    assert "listed twice" in problems[0].what
+    assert [p.subject_id for p in problems[1:]] == ["B", "C"]
+    assert all("2 subjects: B, C" in p.what for p in problems[1:])
 
 
 def test_subject_keys_are_safe_and_distinct() -> None:

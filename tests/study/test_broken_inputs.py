@@ -69,10 +69,8 @@ def slide_row(study: Study) -> int:
 def plain_tiff(study: Study, level: int) -> None:
     path = study.path(study.image("slide")["path"])
     pixels = np.full((1024, 1024, 3), level, dtype=np.uint8)
-    resolution = None if level != 255 else (20_000.0, 20_000.0)
-    tifffile.imwrite(
-        path, pixels, tile=(256, 256), photometric="rgb", resolution=resolution, resolutionunit="CENTIMETER"
-    )
+    scale = {"resolution": (20_000.0, 20_000.0), "resolutionunit": "CENTIMETER"} if level == 255 else {}
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", **scale)
 
 
 def overlapping_splits(study: Study) -> None:
@@ -99,6 +97,13 @@ STUDY_FILE: dict[str, tuple[Break, str]] = {
     "unknown nested key": (lambda s: s.change("ct", spacing=1), "Did you mean 'spacing_mm'?"),
     "bad value": (lambda s: s.change("training", epochs="many"), "training.epochs"),
     "unknown aggregator": (lambda s: s.change("methods", aggregators=["abmill"]), "Did you mean 'abmil'?"),
+    "method named twice": (lambda s: s.change("methods", aggregators=["mean", "mean"]), "occurs twice"),
+    "key named twice": (lambda s: s.file.write_text(s.file.read_text() + "seed: 1\nseed: 2\n"), "occurs twice"),
+    "splits that do not exist": (lambda s: s.change("evaluation", splits="nowhere.csv"), "there are no splits here"),
+    "output is a file": (lambda s: s.output.write_text("x"), "is a file, not a folder"),
+    "absent group column": (
+        lambda s: s.change("evaluation", keep_together="sites"), "Did you mean 'site'?",
+    ),
     "unknown encoder": (lambda s: s.change("ct", encoder="locl"), "Did you mean 'local'?"),
     "unknown survival model": (
         lambda s: s.change("evaluation", survival_models=["CoxPHH"]), "Did you mean 'CoxPH'?",
@@ -110,8 +115,8 @@ STUDY_FILE: dict[str, tuple[Break, str]] = {
         lambda s: (s.folder / "cohort" / "subjects.csv").write_text("subject_id,tme,event\nA,1,1\n"),
         "column 'time' is missing",
     ),
-    "more folds than events": (lambda s: s.change("evaluation", folds=50), "folds"),
-    "train and test overlap": (overlapping_splits, "SIM-0001"),
+    "more folds than events": (lambda s: s.change("evaluation", folds=50), "use at most"),
+    "train and test overlap": (overlapping_splits, "both the training and the test part"),
 }  # fmt: skip
 
 SUBJECT_LEVEL: dict[str, tuple[Break, str]] = {
@@ -123,23 +128,23 @@ SUBJECT_LEVEL: dict[str, tuple[Break, str]] = {
     "unknown subject": (lambda s: s.edit("images.csv", 0, subject_id="NOBODY"), "not in subjects.csv"),
     "unknown modality": (lambda s: s.edit("images.csv", 0, modality="mri"), "modality 'mri'"),
     "absent CT": (lambda s: s.path(s.image("ct")["path"]).unlink(), "does not exist"),
-    "truncated CT": (lambda s: truncate(s.path(s.image("ct")["path"])), "SIM-0001"),
-    "no mask": (lambda s: s.edit("images.csv", 0, mask=""), "mask"),
-    "empty mask": (lambda s: rewrite(mask_of(s), np.zeros_like), "empty"),
-    "label absent": (lambda s: s.edit("images.csv", 0, label="9"), "9"),
-    "one-voxel mask": (lambda s: rewrite(mask_of(s), tiny_mask), "mm"),
+    "truncated CT": (lambda s: truncate(s.path(s.image("ct")["path"])), "cut short"),
+    "no mask": (lambda s: s.edit("images.csv", 0, mask=""), "this CT has no mask"),
+    "empty mask": (lambda s: rewrite(mask_of(s), np.zeros_like), "the mask is empty"),
+    "label absent": (lambda s: s.edit("images.csv", 0, label="9"), "label 9 is not in the mask, which holds 1, 2"),
+    "one-voxel mask": (lambda s: rewrite(mask_of(s), tiny_mask), "mm³"),
     "mask of another shape": (lambda s: rewrite(mask_of(s), lambda v: v[1:, 2:, 3:]), "voxels, its CT has"),
-    "mask shifted": (shift_mask, "mm"),
+    "mask shifted": (shift_mask, "mm away from its CT"),
     "NaN voxels": (lambda s: rewrite(s.path(s.image("ct")["path"]), nan_voxels, np.float32), "NaN"),
-    "truncated slide": (lambda s: truncate(s.path(s.image("slide")["path"]), 0.4), "SIM-0001"),
-    "no slide at all": (lambda s: s.path(s.image("slide")["path"]).write_text("hello"), "slide"),
-    "slide without mpp": (lambda s: plain_tiff(s, 128), "mpp"),
-    "absurd mpp": (lambda s: s.edit("images.csv", slide_row(s), mpp="500"), "mpp"),
-    "blank slide": (lambda s: plain_tiff(s, 255), "tissue"),
-    "truncated bag": (cut_bag, "bag.pt"),
-    "bag with NaN": (lambda s: bag(s, torch.full((5, 8), torch.nan)), "NaN"),
-    "bag of another rank": (lambda s: bag(s, torch.zeros(8)), "shape"),
-    "bag that is no tensor": (lambda s: bag(s, {"a": 1}), "bag.pt"),
+    "truncated slide": (lambda s: truncate(s.path(s.image("slide")["path"]), 0.4), "cannot open this file as a slide"),
+    "no slide at all": (lambda s: s.path(s.image("slide")["path"]).write_text("hello"), "cannot open this file"),
+    "slide without mpp": (lambda s: plain_tiff(s, 128), "does not say its resolution (mpp)"),
+    "absurd mpp": (lambda s: s.edit("images.csv", slide_row(s), mpp="500"), "500"),
+    "blank slide": (lambda s: plain_tiff(s, 255), "holds no stained tissue"),
+    "truncated bag": (cut_bag, "truncated"),
+    "bag with NaN": (lambda s: bag(s, torch.full((5, 8), torch.nan)), "5 patches hold NaN"),
+    "bag of another rank": (lambda s: bag(s, torch.zeros(8)), "shape (8,)"),
+    "bag that is no tensor": (lambda s: bag(s, {"a": 1}), "holds a dict"),
 }  # fmt: skip
 
 

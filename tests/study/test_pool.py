@@ -1,5 +1,7 @@
+import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,3 +47,28 @@ def test_a_worker_that_is_killed_costs_only_its_own_item(tmp_path: Path) -> None
     assert sorted(p.name for p in folder.iterdir()) == ["0", "4", "5"]
     assert [p.subject_id for p in problems] == ["S1", "S2", "S3"]
     assert "worker process died" in problems[2].what
+
+
+def slow_work(folder: Path, number: int) -> None:
+    time.sleep(1.0)
+    (folder / str(number)).write_text("done")
+
+
+def run_slowly(folder: Path) -> None:
+    run_items("extract", slow_work, [Item("S", "file", (folder, n)) for n in range(60)], 2, no_bar)
+
+
+def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    run = multiprocessing.get_context("spawn").Process(target=run_slowly, args=(tmp_path,))
+    run.start()
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGKILL)  # the run alone, not its workers
+    run.join()
+    time.sleep(2.5)
+    finished = len(list(tmp_path.iterdir()))
+    time.sleep(2.5)
+    assert len(list(tmp_path.iterdir())) == finished < 60

@@ -8,9 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tests.study.conftest import N_SUBJECTS, Sparra, Study
+
+from sparra.files import read_json
+from sparra.study.settings import read_study
 
 # What exists once a stage is under way, in the order of the stages.
 FIRST_OUTPUT_OF_STAGE = {
@@ -140,3 +145,87 @@ def test_a_second_run_in_the_same_folder_is_refused(study: Study, sparra: Sparra
         code, printed = sparra("run", study.file)
     assert code == 2
     assert "another run is at work" in printed
+
+
+def bags_study(study: Study, dimensions: list[int], seed: int = 0) -> None:
+    """Turn a study into one of bags without positions, of these numbers of features."""
+    rng = np.random.default_rng(seed)
+    subjects, images = [], []
+    for number, dimension in enumerate(dimensions):
+        name = f"P{number:02d}"
+        path = study.folder / "cohort" / f"{name}.pt"
+        torch.save(torch.from_numpy(rng.normal(size=(12, dimension)).astype(np.float32)), path)
+        subjects.append({"subject_id": name, "time": str(number + 1.5), "event": str(int(number % 3 > 0))})
+        images.append({"subject_id": name, "modality": "slide", "path": path.name})
+    study.write_rows("subjects.csv", subjects)
+    study.write_rows("images.csv", images)
+
+
+def test_a_subject_whose_features_are_of_another_kind_is_left_out_and_listed(study: Study, sparra: Sparra) -> None:
+    bags_study(study, [16] * 11 + [8])
+    study.change("methods", aggregators=["mean"], modalities=["slide"])
+    code, printed = sparra("run", study.file)
+    assert code == 1, printed
+    assert "its features are 8 of encoder" in printed
+    predictions = pd.read_csv(study.output / "evaluation" / "predictions.csv")
+    assert set(predictions["subject_id"]) == {f"P{number:02d}" for number in range(11)}
+
+
+def test_a_study_of_slides_alone_runs_with_the_default_modalities(study: Study, sparra: Sparra) -> None:
+    bags_study(study, [16] * 12)
+    study.change("methods", aggregators=["mean"], modalities=["ct", "slide", "joint"])
+    code, printed = sparra("run", study.file)
+    assert code == 0, printed
+    metrics = pd.read_csv(study.output / "evaluation" / "metrics.csv")
+    assert set(metrics["modality"]) == {"slide"}
+    study.change("methods", modalities=["ct"])
+    code, printed = sparra("run", study.file)
+    assert code == 2
+    assert "asks for ct, but has only slide" in printed
+
+
+def test_a_graph_that_fails_is_never_replaced_by_an_older_one(study: Study, sparra: Sparra) -> None:
+    bags_study(study, [16] * 12)
+    study.change("methods", aggregators=["mean"], modalities=["slide"])
+    assert sparra("graph", study.file)[0] == 0
+    other = study.folder / "cohort" / "second.pt"
+    torch.save(torch.zeros(5, 8), other)
+    rows = study.rows("images.csv")
+    study.write_rows("images.csv", [*rows, {"subject_id": "P03", "modality": "slide", "path": other.name}])
+    code, printed = sparra("graph", study.file)
+    assert code == 1
+    assert "number of features are 16 and 8" in printed
+    flow = read_json(study.output / "cohort" / "flow.json")
+    assert [row["subject_id"] for row in flow["excluded"]] == ["P03"]
+
+
+def test_results_do_not_outlive_the_settings_that_gave_them(undisturbed: Study, tmp_path: Path, sparra: Sparra) -> None:
+    shutil.copytree(undisturbed.folder, tmp_path / "copy")
+    study = Study(tmp_path / "copy")
+    study.change("training", learning_rate=1e30)
+    assert sparra("run", study.file)[0] == 2
+    assert "no longer finite" in (study.output / "failures.csv").read_text()
+    assert not (study.output / "evaluation" / "metrics.csv").exists()
+    assert not (study.output / "report" / "index.html").exists()
+
+
+def test_check_needs_no_follow_up_but_says_what_it_stops(study: Study, sparra: Sparra) -> None:
+    study.write_rows("subjects.csv", [{"subject_id": row["subject_id"]} for row in study.rows("subjects.csv")])
+    code, printed = sparra("check", study.file)
+    assert code == 0, printed
+    assert "not possible: subjects.csv has no columns time and event" in printed
+    code, printed = sparra("run", study.file)
+    assert code == 2
+    assert "column 'time' is missing" in printed
+
+
+def test_an_undefined_fold_is_told_in_the_metrics(undisturbed: Study, tmp_path: Path, sparra: Sparra) -> None:
+    from sparra.study import judge
+
+    shutil.copytree(undisturbed.folder, tmp_path / "copy")
+    study = Study(tmp_path / "copy")
+    settings = read_study(study.file)
+    rows = judge._undefined_rows(settings, judge.Method("joint", "mean", 1))
+    assert set(rows["model"]) == {"network", "CoxPH"}
+    assert rows["value"].isna().all()
+    assert rows["reason"].str.len().gt(0).all()

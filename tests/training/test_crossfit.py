@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
@@ -79,3 +81,22 @@ def test_too_few_events_for_the_folds(cohort_maker):
     subjects, _ = cohort_maker(6, seed=0)
     with pytest.raises(UserError, match="inner folds"):
         cross_fitted_embeddings("mean", aggregators["mean"].settings(), TRAINING, subjects, 0, inner_folds=6)
+
+
+def test_a_modality_that_few_have_costs_nobody_the_other(cohort_maker):
+    subjects, _ = cohort_maker(24, seed=4)
+    rare = [
+        replace(s, graphs=dict(s.graphs) if index == 5 else {"slide": s.graphs["slide"]})
+        for index, s in enumerate(subjects)
+    ]
+    only_ct = replace(subjects[7], graphs={"ct": subjects[7].graphs["ct"]})
+    rare[7] = only_ct
+    settings = aggregators["abmil"].settings(**SMALL["abmil"])
+    training = TRAINING.model_copy(update={"epochs": 2})
+    cross = cross_fitted_embeddings("abmil", settings, training, rare, 0)
+    slide = slice(64, 128)
+    has_slide = np.array(["slide" in s.graphs for s in rare])
+    np.testing.assert_array_equal(cross.present[:, slide].all(axis=1), has_slide)
+    assert np.isfinite(cross.risk).all()
+    assert np.isfinite(cross.embedding).all()
+    assert not cross.embedding[~cross.present].any()

@@ -26,16 +26,21 @@ class Cohort:
     images : tuple of ImageRecord
         Images of those subjects, sorted by subject and path.
     problems : tuple of Problem
-    n_listed : int
-        Subjects in the table.
+    listed : tuple of str
+        Ids of all subjects in the table.
     time_unit : str
     """
 
     subjects: tuple[Subject, ...]
     images: tuple[ImageRecord, ...]
     problems: tuple[Problem, ...]
-    n_listed: int
+    listed: tuple[str, ...]
     time_unit: str
+
+    @property
+    def has_follow_up(self) -> bool:
+        """Whether the table holds time and event."""
+        return not any(math.isnan(subject.time) for subject in self.subjects)
 
     def images_of(self, subject_id: str, modality: Modality) -> list[ImageRecord]:
         """Return one subject's images of one modality."""
@@ -65,14 +70,14 @@ def check_cohort(
     UserError
         Only if a table as a whole cannot be read; everything else is a `Problem` of the cohort.
     """
-    subjects, problems, n_listed = read_subjects(settings.subjects, follow_up)
+    subjects, problems, listed = read_subjects(settings.subjects, follow_up)
     images, image_problems = read_images(settings.images)
     problems += image_problems
-    listed = {s.subject_id for s in subjects} | {p.subject_id for p in problems if p.excludes_subject}
+    known = set(listed)
     usable: dict[str, list[ImageRecord]] = defaultdict(list)
     for image in track(images):
         where = f"{settings.images}, row {image.row}"
-        if image.subject_id not in listed:
+        if image.subject_id not in known:
             what = f"subject '{image.subject_id}' is not in {settings.subjects.name}"
             problems.append(Problem(what, where, "Add the subject or remove the image", image.subject_id))
             continue
@@ -82,7 +87,7 @@ def check_cohort(
             problems.append(problem_of(error, "check", image.subject_id, where))
         else:
             usable[image.subject_id].append(image)
-    return _assemble(settings, subjects, usable, problems, n_listed)
+    return _assemble(settings, subjects, usable, problems, listed)
 
 
 def _assemble(
@@ -90,7 +95,7 @@ def _assemble(
     subjects: list[Subject],
     usable: Mapping[str, list[ImageRecord]],
     problems: list[Problem],
-    n_listed: int,
+    listed: list[str],
 ) -> Cohort:
     with_images = sorted((s for s in subjects if usable.get(s.subject_id)), key=lambda s: s.subject_id)
     without = [
@@ -99,7 +104,7 @@ def _assemble(
         if not usable.get(s.subject_id)
     ]
     images = [image for s in with_images for image in sorted(usable[s.subject_id], key=lambda i: str(i.path))]
-    return Cohort(tuple(with_images), tuple(images), (*problems, *without), n_listed, settings.time_unit)
+    return Cohort(tuple(with_images), tuple(images), (*problems, *without), tuple(listed), settings.time_unit)
 
 
 def flow_of(
@@ -118,14 +123,17 @@ def flow_of(
     if used is None:
         used = {m: {i.subject_id for i in cohort.images if i.modality == m} for m in MODALITIES}
     anywhere = set().union(*used.values())
-    problems = [*cohort.problems, *failures]
-    excluded = [p for p in problems if p.subject_id and p.subject_id not in anywhere]
+    excluded = [
+        _exclusion(subject_id, [p for p in (*cohort.problems, *failures) if p.subject_id == subject_id])
+        for subject_id in cohort.listed
+        if subject_id not in anywhere
+    ]
     return {
-        "subjects_in": cohort.n_listed,
+        "subjects_in": len(cohort.listed),
         "subjects_used": len(anywhere),
         "events": _events(s for s in cohort.subjects if s.subject_id in anywhere),
         "time_unit": cohort.time_unit,
-        "excluded": [p.as_row() for p in excluded],
+        "excluded": excluded,
         "used": {
             "ct": len(used["ct"]),
             "slide": len(used["slide"]),
@@ -133,6 +141,15 @@ def flow_of(
             "joint": len(anywhere),
         },
     }
+
+
+def _exclusion(subject_id: str, problems: list[Problem]) -> dict[str, str]:
+    """Return one row for a subject that is not used, with all of its reasons."""
+    joined = {
+        key: "; ".join(dict.fromkeys(problem.as_row()[key] for problem in problems))
+        for key in ("stage", "where", "what", "mend")
+    }
+    return {"subject_id": subject_id, **joined}
 
 
 def _events(subjects: Iterable[Subject]) -> int | None:

@@ -2,10 +2,11 @@
 
 import csv
 import hashlib
+import io
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sparra.cohort.followup import parse_event, parse_time
@@ -60,7 +61,7 @@ class ImageRecord:
     row : int
         Row in the file, the header being row 1.
     source : str
-        Path, mask and label as written in the row.
+        Modality, path, mask and label as written in the row.
     """
 
     subject_id: str
@@ -88,13 +89,32 @@ def subject_key(subject_id: str) -> str:
     return f"{cleaned}-{hashlib.sha256(subject_id.encode()).hexdigest()[:6]}"
 
 
-def read_rows(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class Table:
+    """A CSV as text.
+
+    Attributes
+    ----------
+    rows : list of mapping
+        Cells by column, without rows that are empty throughout.
+    numbers : list of int
+        Line of each row in the file, the header being line 1.
+    problems : list of Problem
+        Rows that cannot be read, left out of `rows`.
+    """
+
+    rows: list[dict[str, str]]
+    numbers: list[int]
+    problems: list[Problem]
+
+
+def read_table(path: Path, required: Iterable[str]) -> Table:
     """Read a CSV as text, one mapping a row.
 
     Raises
     ------
     UserError
-        If the file is absent, empty, no CSV, or lacks a required column.
+        If the file is absent, empty, no CSV, or lacks a required column or repeats one.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -102,47 +122,71 @@ def read_rows(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
         raise UserError("the table does not exist", path, "Give its path in study.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the table cannot be read ({error})", path, "Save it as CSV in UTF-8") from None
-    lines = text.splitlines()
-    header = next(csv.reader(lines[:1]), [])
-    columns = [name.strip() for name in header]
+    reader = csv.reader(io.StringIO(text, newline=""))
+    columns = [name.strip() for name in next(reader, [])]
+    _check_columns(columns, required, path)
+    table = Table([], [], [])
+    for cells in reader:
+        stripped = [cell.strip() for cell in cells]
+        if not any(stripped):
+            continue
+        if any(stripped[len(columns) :]):
+            what = f"the row has {len(cells)} cells where the header has {len(columns)} columns"
+            mend = "Put a cell that holds a comma in quotes, and write decimals with a point"
+            subject_id = dict(zip(columns, stripped, strict=False)).get("subject_id", "")
+            table.problems.append(Problem(what, f"{path}, row {reader.line_num}", mend, subject_id, True))
+            continue
+        stripped += [""] * (len(columns) - len(stripped))
+        table.rows.append(dict(zip(columns, stripped, strict=False)))
+        table.numbers.append(reader.line_num)
+    return table
+
+
+def _check_columns(columns: list[str], required: Iterable[str], path: Path) -> None:
     if len(columns) == 1 and ";" in columns[0]:
         raise UserError("the table is separated by semicolons", path, "Save it with commas")
+    repeated = [name for name, count in Counter(columns).items() if name and count > 1]
+    if repeated:
+        raise UserError(f"column '{repeated[0]}' occurs twice", path, "Keep one of them")
     missing = [name for name in required if name not in columns]
     if missing:
-        hint = nearest_name(missing[0], columns) if columns else "The file is empty"
+        hint = nearest_name(missing[0], columns) if any(columns) else "The file is empty"
         raise UserError(f"column '{missing[0]}' is missing", path, hint)
-    rows = csv.DictReader(lines[1:], fieldnames=columns, restval="")
-    return [{key: (value or "").strip() for key, value in row.items() if key} for row in rows]
 
 
-def read_subjects(path: Path, follow_up: bool) -> tuple[list[Subject], list[Problem], int]:
+def read_subjects(path: Path, follow_up: bool) -> tuple[list[Subject], list[Problem], list[str]]:
     """Read ``subjects.csv``.
 
     Parameters
     ----------
     path : Path
     follow_up : bool
-        Whether the columns time and event are needed; without, only features and graphs can be made.
+        Whether the columns time and event are needed; where they are not and the table has neither, only
+        features and graphs can be made.
 
     Returns
     -------
     subjects : list of Subject
         Those without a problem.
     problems : list of Problem
-    n_rows : int
-        Distinct subjects in the file.
+    listed : list of str
+        Every subject id in the file, once, in order.
     """
-    rows = read_rows(path, ("subject_id", "time", "event") if follow_up else ("subject_id",))
-    counts = Counter(row["subject_id"] for row in rows)
+    table = read_table(path, ("subject_id", "time", "event") if follow_up else ("subject_id",))
+    followed = follow_up or (bool(table.rows) and {"time", "event"} & set(table.rows[0]) != set())
+    if followed and not follow_up:
+        table = read_table(path, ("subject_id", "time", "event"))
+    counts = Counter(row["subject_id"] for row in table.rows)
     subjects: list[Subject] = []
-    problems: list[Problem] = []
-    for number, row in enumerate(rows, start=2):
-        found = _subject_problems(row, counts, follow_up)
+    problems = list(table.problems)
+    for number, row in zip(table.numbers, table.rows, strict=True):
+        found = _subject_problems(row, counts, followed)
         where = f"{path}, row {number}"
         problems += [Problem(what, where, mend, row["subject_id"], True) for what, mend in found]
         if not found:
-            subjects.append(_subject(row, follow_up))
-    return subjects, problems, len([subject_id for subject_id in counts if subject_id])
+            subjects.append(_subject(row, followed))
+    listed = [*counts, *(problem.subject_id for problem in table.problems)]
+    return subjects, problems, list(dict.fromkeys(name for name in listed if name))
 
 
 def _subject_problems(row: dict[str, str], counts: Counter[str], follow_up: bool) -> list[tuple[str, str]]:
@@ -178,24 +222,40 @@ def read_images(path: Path) -> tuple[list[ImageRecord], list[Problem]]:
     UserError
         If the file cannot be read or has a column that is not known.
     """
-    rows = read_rows(path, ("subject_id", "modality", "path"))
-    unknown = [name for name in (rows[0] if rows else {}) if name not in IMAGE_COLUMNS]
+    table = read_table(path, ("subject_id", "modality", "path"))
+    unknown = [name for name in (table.rows[0] if table.rows else {}) if name and name not in IMAGE_COLUMNS]
     if unknown:
         raise UserError(f"unknown column '{unknown[0]}'", path, nearest_name(unknown[0], list(IMAGE_COLUMNS)))
     images: list[ImageRecord] = []
-    problems: list[Problem] = []
-    for number, row in enumerate(rows, start=2):
+    problems = [replace(problem, excludes_subject=False) for problem in table.problems]
+    for number, row in zip(table.numbers, table.rows, strict=True):
         try:
             images.append(_image(row, path.parent, number))
         except UserError as error:
             problems.append(Problem(error.what, f"{path}, row {number}", error.mend or "", row["subject_id"]))
-    keys = Counter(image.key for image in images)
+    return _without_repeats(images, problems, path), problems
+
+
+def _without_repeats(images: list[ImageRecord], problems: list[Problem], path: Path) -> list[ImageRecord]:
+    """Keep one row of an image that a subject has twice, none of one that two subjects claim."""
+    owners: dict[Path, set[str]] = defaultdict(set)
     for image in images:
-        if keys[image.key] > 1:
-            what = f"image {image.path} is listed {keys[image.key]} times"
-            problems.append(Problem(what, f"{path}, row {image.row}", "Keep one row", image.subject_id))
-            keys[image.key] = 0
-    return list({image.key: image for image in images}.values()), problems
+        owners[image.path.resolve()].add(image.subject_id)
+    seen: set[tuple[Path, Path | None, tuple[int, ...] | None]] = set()
+    kept = []
+    for image in images:
+        where = f"{path}, row {image.row}"
+        claimed = owners[image.path.resolve()]
+        content = (image.path.resolve(), image.mask and image.mask.resolve(), image.label)
+        if len(claimed) > 1:
+            what = f"image {image.path} is listed for {len(claimed)} subjects: {', '.join(sorted(claimed))}"
+            problems.append(Problem(what, where, "Keep it with the subject it is of", image.subject_id))
+        elif content in seen:
+            problems.append(Problem(f"image {image.path} is listed twice", where, "Keep one row", image.subject_id))
+        else:
+            kept.append(image)
+        seen.add(content)
+    return kept
 
 
 def _image(row: dict[str, str], folder: Path, number: int) -> ImageRecord:
@@ -219,7 +279,7 @@ def _image(row: dict[str, str], folder: Path, number: int) -> ImageRecord:
         mpp=mpp[0] if mpp else None,
         spacing_mm=_numbers(row.get("spacing_mm", ""), "spacing_mm", count=3),
         row=number,
-        source="|".join(row.get(column, "") for column in ("path", "mask", "label")),
+        source="|".join(row.get(column, "") for column in ("modality", "path", "mask", "label")),
     )
 
 
@@ -228,7 +288,8 @@ def _labels(cell: str) -> tuple[int, ...] | None:
     if not cell:
         return None
     try:
-        labels = tuple(int(part) for part in re.split(r"[+;]", cell))
+        # A spreadsheet writes 2 as 2.0 where other rows have no label.
+        labels = tuple(int(re.sub(r"\.0+$", "", part.strip())) for part in re.split(r"[+;]", cell))
     except ValueError:
         raise UserError(f"label '{cell}' is not a number", mend="Use e.g. 2, or 2+3 for a union") from None
     if min(labels) <= 0:

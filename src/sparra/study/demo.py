@@ -38,7 +38,9 @@ def write_simulation(folder: Path, options: dict[str, Any], console: Console) ->
         "seed": settings.seed,
     }
     path = folder / "study.yaml"
-    write_text(path, "# Written by `sparra simulate`.\n" + yaml.safe_dump(study, sort_keys=False))
+    # A study file that its user has changed stays.
+    if not path.exists():
+        write_text(path, "# Written by `sparra simulate`.\n" + yaml.safe_dump(study, sort_keys=False))
     return path
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from sparra.bags import Bag, Preview, write_bag
-from sparra.bags.readers import import_bag, is_bag_file
+from sparra.bags import Bag, Preview, read_preview, write_bag
+from sparra.bags.readers import bag_readers, import_bag, is_bag_file
 from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
 from sparra.pathology.extract import extract_slide
@@ -13,7 +13,7 @@ from sparra.pathology.slide import check_slide
 from sparra.radiology.extract import extract_ct
 from sparra.radiology.io import check_ct
 from sparra.radiology.settings import CtSettings
-from sparra.study.sidecar import make_key, mark_done
+from sparra.study.sidecar import begin, make_key, mark_done
 
 
 def check_image(image: ImageRecord, ct: CtSettings) -> None:
@@ -57,6 +57,7 @@ def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, outp
         If the image cannot be turned into a bag.
     """
     key = make_key("extract", inputs_of(image), parameters_of(image, ct, slide))
+    begin(output)
     bag, preview = _bag_of(image, ct, slide)
     write_bag(output, bag, preview)
     mark_done(output, key)
@@ -64,7 +65,9 @@ def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, outp
 
 def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings) -> tuple[Bag, Preview | None]:
     if is_bag_file(image.path):
-        return import_bag(image.path, image.modality, image.mpp), None
+        native = bag_readers["sparra"].suffixes
+        preview = read_preview(image.path) if image.path.suffix.lower() in native else None
+        return import_bag(image.path, image.modality, image.mpp), preview
     if image.modality == "slide":
         return extract_slide(image.path, image.mpp, slide)
     if image.mask is None:

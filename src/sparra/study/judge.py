@@ -17,7 +17,7 @@ from sparra.study.layout import StudyLayout
 from sparra.study.learn import Method, is_trained, methods_of, read_follow_up, subjects_with_graph
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import StudySettings
-from sparra.study.sidecar import is_current, make_key, mark_done
+from sparra.study.sidecar import begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
 from sparra.survival.bootstrap import c_index_intervals
 from sparra.survival.groups import risk_groups
@@ -37,26 +37,49 @@ def evaluate_methods(
 ) -> list[Problem]:
     """Evaluate every trained method that is not up to date, then gather all tables into two."""
     grid = _time_grid(settings, layout, folds)
+    asked = methods_of(settings, index, folds)
     # A method whose training failed has no part in it, though an older model of it may still lie there.
-    methods = [m for m in methods_of(settings, folds) if is_trained(settings, layout, index_path, m)]
-    items = []
-    for method in methods:
-        inputs, parameters = _inputs(layout, method), _parameters(settings, method, grid)
-        if not is_current(_folder(layout, method), "evaluate", inputs, parameters):
-            items.append(Item("", str(method), (settings, layout, index, method, grid)))
+    trained = [method for method in asked if is_trained(settings, layout, index_path, method)]
+    items = [
+        Item("", str(method), (settings, layout, index, method, grid))
+        for method in trained
+        if not _is_evaluated(settings, layout, method, grid)
+    ]
     problems = run_items("evaluate", evaluate_method, items, settings.n_workers, track)
-    failed = {problem.where for problem in problems}
-    folders = [_folder(layout, method) for method in methods if str(method) not in failed]
-    if not folders:
+    evaluated = [method for method in trained if _is_evaluated(settings, layout, method, grid)]
+    if not evaluated:
         why = f": {problems[0].what}" if problems else ""
         raise UserError(f"no method could be trained and evaluated{why}", layout.failures, "See its rows")
-    for name, path in (("metrics.csv", layout.metrics), ("predictions.csv", layout.predictions)):
-        tables = [pd.read_csv(f / name, dtype={"subject_id": str}, keep_default_na=False) for f in folders]
-        write_text(path, pd.concat(tables, ignore_index=True).to_csv(index=False, lineterminator="\n"))
-    predictions = pd.read_csv(layout.predictions, dtype={"subject_id": str}, keep_default_na=False)
-    intervals = c_index_intervals(predictions, settings.seed)
-    write_text(layout.intervals, intervals.to_csv(index=False, lineterminator="\n"))
+    metrics = _gathered(layout, evaluated, "metrics.csv")
+    absent = [_undefined_rows(settings, method) for method in asked if method not in evaluated]
+    _write(layout.metrics, pd.concat([metrics, *absent], ignore_index=True))
+    predictions = _gathered(layout, evaluated, "predictions.csv")
+    _write(layout.predictions, predictions)
+    _write(layout.intervals, c_index_intervals(predictions, settings.seed))
     return problems
+
+
+def _is_evaluated(settings: StudySettings, layout: StudyLayout, method: Method, grid: TimeGrid) -> bool:
+    inputs, parameters = _inputs(layout, method), _parameters(settings, method, grid)
+    return is_current(_folder(layout, method), "evaluate", inputs, parameters)
+
+
+def _gathered(layout: StudyLayout, methods: list[Method], name: str) -> pd.DataFrame:
+    paths = [_folder(layout, method) / name for method in methods]
+    tables = [pd.read_csv(path, dtype={"subject_id": str}, keep_default_na=False) for path in paths]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _undefined_rows(settings: StudySettings, method: Method) -> pd.DataFrame:
+    """Return the rows of a fold that failed: without them, its absence would not show in the means."""
+    value = MetricValue(float("nan"), "the fold could not be trained or evaluated, see failures.csv")
+    models = (NETWORK, *settings.evaluation.survival_models)
+    rows = [_metric_row(method, model, metric, value) for model in models for metric in METRICS]
+    return pd.DataFrame(rows, columns=METRIC_COLUMNS)
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _time_grid(settings: StudySettings, layout: StudyLayout, folds: Folds) -> TimeGrid:
@@ -98,6 +121,7 @@ def evaluate_method(
 ) -> None:
     """Fit the survival models of one method in one fold; write metrics and predictions, the sidecar last."""
     key = make_key("evaluate", _inputs(layout, method), _parameters(settings, method, grid))
+    begin(_folder(layout, method))
     fold = list(read_folds(layout.folds))[method.fold]
     follow_up = read_follow_up(layout)
     train, test = (
@@ -116,9 +140,8 @@ def evaluate_method(
             predictions.append(_prediction_rows(method, model, test_ids, test, risk, groups))
         metrics += [_metric_row(method, model, metric, value) for metric, value in values.items()]
     folder = _folder(layout, method)
-    table = pd.DataFrame(metrics, columns=METRIC_COLUMNS)
-    write_text(folder / "metrics.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "predictions.csv", pd.concat(predictions).to_csv(index=False, lineterminator="\n"))
+    _write(folder / "metrics.csv", pd.DataFrame(metrics, columns=METRIC_COLUMNS))
+    _write(folder / "predictions.csv", pd.concat(predictions))
     mark_done(folder, key)
 
 

@@ -1,7 +1,7 @@
 """From graphs to embeddings: folds, and every aggregator trained on every fold."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from safetensors.numpy import save_file
 from sparra.cohort.check import Cohort
 from sparra.cohort.problems import Problem
 from sparra.cohort.splits import Folds, match_folds, read_folds, stratified_folds, write_folds
+from sparra.cohort.tables import Subject
 from sparra.errors import UserError
 from sparra.files import atomic_path
 from sparra.graphs.store import read_graph
+from sparra.registry import nearest_name
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import MethodModality, StudySettings
-from sparra.study.sidecar import is_current, make_key, mark_done
+from sparra.study.sidecar import begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
 from sparra.training.crossfit import cross_fitted_embeddings
 from sparra.training.fit import fit_aggregator
@@ -57,14 +59,59 @@ class Method:
         return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
-def methods_of(settings: StudySettings, folds: Folds) -> list[Method]:
-    """Return every method of a study in every fold."""
+def modalities_of(settings: StudySettings, available: Collection[str]) -> list[MethodModality]:
+    """Return the study's modalities that can be trained on: those with images, joint where both have some."""
+    return [
+        m
+        for m in settings.methods.modalities
+        if (set(available) >= {"ct", "slide"} if m == "joint" else m in available)
+    ]
+
+
+def methods_of(settings: StudySettings, index: GraphIndex, folds: Folds) -> list[Method]:
+    """Return every method of a study in every fold.
+
+    Raises
+    ------
+    UserError
+        If the study asks only for modalities of which no subject has an image.
+    """
+    available = {modality for graphs in index.values() for modality in graphs}
+    modalities = modalities_of(settings, available)
+    if not modalities:
+        asked, there = ", ".join(settings.methods.modalities), ", ".join(sorted(available))
+        raise UserError(f"the study asks for {asked}, but has only {there}", "methods.modalities", f"Set [{there}]")
     return [
         Method(modality, aggregator, fold)
-        for modality in settings.methods.modalities
+        for modality in modalities
         for aggregator in settings.methods.aggregators
         for fold in range(len(folds))
     ]
+
+
+def folds_of(settings: StudySettings, subjects: Sequence[Subject]) -> tuple[Folds, list[str]]:
+    """Draw the folds of these subjects, or read the given splits; tell which subjects no split names.
+
+    Raises
+    ------
+    UserError
+        If there are too few events for the folds, the column that keeps subjects together is absent, or the
+        given splits do not fit the cohort.
+    """
+    ids = [subject.subject_id for subject in subjects]
+    evaluation = settings.evaluation
+    if evaluation.splits is not None:
+        matched = match_folds(read_folds(Path(evaluation.splits)), ids)
+        return matched.folds, matched.in_no_split
+    groups = None
+    if evaluation.keep_together is not None:
+        columns = sorted({name for subject in subjects for name in subject.covariates})
+        if evaluation.keep_together not in columns:
+            what = f"evaluation.keep_together names the column '{evaluation.keep_together}', which is absent"
+            raise UserError(what, settings.cohort.subjects, nearest_name(evaluation.keep_together, columns))
+        groups = [subject.covariates[evaluation.keep_together] for subject in subjects]
+    events = [subject.event for subject in subjects]
+    return stratified_folds(ids, events, evaluation.folds, settings.seed, groups), []
 
 
 def declare_folds(
@@ -84,15 +131,7 @@ def declare_folds(
         If there are too few events for the folds, or the given splits do not fit the cohort.
     """
     subjects = [subject for subject in cohort.subjects if subject.subject_id in index]
-    ids = [subject.subject_id for subject in subjects]
-    evaluation = settings.evaluation
-    left_out: list[str] = []
-    if evaluation.splits is None:
-        events = [subject.event for subject in subjects]
-        folds = stratified_folds(ids, events, evaluation.folds, settings.seed)
-    else:
-        matched = match_folds(read_folds(Path(evaluation.splits)), ids)
-        folds, left_out = matched.folds, matched.in_no_split
+    folds, left_out = folds_of(settings, subjects)
     write_folds(layout.folds, folds)
     return folds, left_out
 
@@ -108,7 +147,7 @@ def train_methods(
     """Train every method in every fold that is not up to date."""
     items = [
         Item("", str(method), (settings, layout, index_path, index, method))
-        for method in methods_of(settings, folds)
+        for method in methods_of(settings, index, folds)
         if not is_trained(settings, layout, index_path, method)
     ]
     return run_items("train", train_method, items, settings.n_workers, track)
@@ -139,6 +178,7 @@ def train_method(
 ) -> None:
     """Train one method in one fold; write model, embeddings and importance, and the sidecar last."""
     key = make_key("train", _training_inputs(layout, index_path), _training_parameters(settings, method))
+    begin(layout.model(method.modality, method.aggregator, method.fold))
     train, test = _load_parts(layout, index, method)
     aggregator_settings = settings.aggregator_settings(method.aggregator)
     seed = method.seed(settings.seed)

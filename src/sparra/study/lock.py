@@ -15,8 +15,10 @@ def study_lock(root: Path) -> Iterator[None]:
     Raises
     ------
     UserError
-        If another process holds it.
+        If another process holds it, or `root` is a file.
     """
+    if root.exists() and not root.is_dir():
+        raise UserError("the output is a file, not a folder", root, "Name another 'output'")
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as handle:
         try:

@@ -2,15 +2,20 @@
 
 import multiprocessing
 import os
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
 from sparra.cohort.problems import Problem, problem_of
 from sparra.errors import UserError
+
+POOLS_BEFORE_ISOLATION = 2
+SECONDS_BETWEEN_LOOKS = 0.5
 
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
@@ -34,8 +39,24 @@ class Item:
     arguments: tuple[Any, ...]
 
 
+def prepare_worker(parent: int) -> None:
+    """Set up a worker process: one thread, and an end when the parent ends, however that is killed.
+
+    One thread, so that the workers share the machine and results do not vary. Without the watch, workers of a
+    killed run would go on writing beside the next run.
+    """
+    limit_threads()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
+
+
 def limit_threads() -> None:
-    """Let a worker process use one thread, so that the workers share the machine and results do not vary."""
+    """Let torch use one thread in this process."""
     import torch
 
     torch.set_num_threads(1)
@@ -85,6 +106,7 @@ def _problem(stage: str, item: Item, error: BaseException) -> Problem:
 
 
 def _serially(function: Callable[..., None], items: Sequence[Item]) -> Iterator[tuple[int, BaseException | None]]:
+    limit_threads()
     for index, item in enumerate(items):
         yield index, _outcome(function, item)
 
@@ -100,26 +122,27 @@ def _outcome(function: Callable[..., None], item: Item) -> BaseException | None:
 def _in_processes(
     function: Callable[..., None], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, BaseException | None]]:
-    """Yield outcomes as they come; items caught in a dying pool are tried again, each in its own."""
-    caught: list[int] = []
-    with _pool(workers) as pool:
-        futures = {pool.submit(function, *item.arguments): i for i, item in enumerate(items)}
-        for future in as_completed(futures):
-            error = _error_of(future)
-            if isinstance(error, BrokenProcessPool):
-                caught.append(futures[future])
-            else:
-                yield futures[future], error
-    for index in sorted(caught):
+    """Yield outcomes as they come; items caught in a dying pool are tried again, at last each in its own."""
+    left = list(range(len(items)))
+    for _ in range(POOLS_BEFORE_ISOLATION):
+        caught = []
+        with _pool(workers) as pool:
+            futures = {pool.submit(function, *items[index].arguments): index for index in left}
+            for future in as_completed(futures):
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    caught.append(futures[future])
+                else:
+                    yield futures[future], error
+        left = sorted(caught)
+        if not left:
+            return
+    for index in left:
         with _pool(1) as pool:
-            yield index, _error_of(pool.submit(function, *items[index].arguments))
-
-
-def _error_of(future: "Future[None]") -> BaseException | None:
-    return future.exception()
+            yield index, pool.submit(function, *items[index].arguments).exception()
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork of a process with running threads (torch, numba) may hang.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=limit_threads)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker, initargs=(os.getpid(),))

@@ -19,14 +19,15 @@ from sparra.report.page import write_report
 from sparra.study.images import check_image
 from sparra.study.judge import evaluate_methods
 from sparra.study.layout import StudyLayout
-from sparra.study.learn import declare_folds, train_methods
+from sparra.study.learn import declare_folds, folds_of, train_methods
 from sparra.study.lock import study_lock
 from sparra.study.pool import Track
 from sparra.study.settings import StudySettings
-from sparra.study.stages import GraphIndex, build_graphs, extract_bags, write_graph_index
+from sparra.study.stages import GraphIndex, build_graphs, extract_bags, extracted, write_graph_index
 
 Stage = Literal["extract", "graph", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
+FOLDERS = ("cohort", "features", "graphs", "models", "evaluation", "report")
 PACKAGES = ("numpy", "torch", "scikit-learn", "scikit-survival", "simpleitk", "openslide-python")
 
 
@@ -82,28 +83,46 @@ def run_study(settings: StudySettings, track: Track, until: Stage = "report") ->
     """
     layout = StudyLayout(settings.output)
     with study_lock(layout.root):
-        for debris in layout.root.rglob(".partial-*"):  # of a run that was killed while it wrote
-            debris.unlink()
+        for folder in FOLDERS:
+            for debris in (layout.root / folder).rglob(".partial-*"):  # of a run that was killed while it wrote
+                debris.unlink()
         return _run(settings, layout, track, until)
 
 
 def _run(settings: StudySettings, layout: StudyLayout, track: Track, until: Stage) -> Outcome:
-    follow_up = STAGES.index(until) >= STAGES.index("train")
-    cohort = check_study(settings, track, follow_up)
+    learns = STAGES.index(until) >= STAGES.index("train")
+    cohort = check_study(settings, track, learns)
     if not cohort.subjects:
         listing = "\n".join(f"  {problem}" for problem in cohort.problems)
         raise UserError(f"no subject is left to work on:\n{listing}", settings.cohort.subjects)
+    if learns:
+        folds_of(settings, cohort.subjects)  # What is bound to fail after hours of extraction fails now.
     _write_cohort(cohort, settings, layout)
+    _remove_results(layout)
     problems: list[Problem] = list(cohort.problems)
     problems += extract_bags(settings, cohort, layout, track)
-    index: GraphIndex = {}
-    if until != "extract":
-        index, failed = build_graphs(settings, cohort, layout, track)
-        problems += failed
-    flow = _write_state(cohort, layout, problems, index if until != "extract" else None)
-    if until in ("extract", "graph"):
+    if until == "extract":
+        flow = _write_state(cohort, layout, problems, extracted(settings, cohort, layout))
+        return Outcome(layout, flow, tuple(problems))
+    index, failed = build_graphs(settings, cohort, layout, track)
+    problems += failed
+    flow = _write_state(cohort, layout, problems, _used(index))
+    if until == "graph":
         return Outcome(layout, flow, tuple(problems))
     return _learn(settings, cohort, layout, index, problems, track, until)
+
+
+def _remove_results(layout: StudyLayout) -> None:
+    """Remove the gathered tables and the page, which a run that ends early would leave beside new settings.
+
+    They are gathered anew, in seconds, from the folds' own files.
+    """
+    for path in (layout.metrics, layout.predictions, layout.intervals, layout.report):
+        path.unlink(missing_ok=True)
+
+
+def _used(index: GraphIndex) -> dict[Modality, set[str]]:
+    return {m: {subject_id for subject_id, graphs in index.items() if m in graphs} for m in MODALITIES}
 
 
 def _learn(
@@ -120,10 +139,10 @@ def _learn(
     index_path = write_graph_index(layout, index)
     folds, left_out = declare_folds(settings, cohort, index, layout)
     problems += train_methods(settings, layout, index_path, index, folds, track)
-    flow = _write_state(cohort, layout, problems, index, left_out)
+    _write_state(cohort, layout, problems, _used(index), left_out)
     if until != "train":
         problems += evaluate_methods(settings, layout, index_path, index, folds, track)
-    flow = _write_state(cohort, layout, problems, index, left_out)
+    flow = _write_state(cohort, layout, problems, _used(index), left_out)
     if until == "report":
         for _ in track(range(1), "report", 1):
             write_report(layout, settings.report)
@@ -148,12 +167,9 @@ def _write_state(
     cohort: Cohort,
     layout: StudyLayout,
     problems: Sequence[Problem],
-    index: GraphIndex | None,
+    used: dict[Modality, set[str]],
     in_no_split: Sequence[str] = (),
 ) -> dict[str, Any]:
-    used: dict[Modality, set[str]] | None = None
-    if index is not None:
-        used = {m: {s for s, graphs in index.items() if m in graphs} for m in MODALITIES}
     flow = flow_of(cohort, used, problems[len(cohort.problems) :])
     flow["in_no_split"] = list(in_no_split)
     write_json(layout.flow, flow)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sparra.cohort.settings import CohortSettings
 from sparra.errors import UserError
@@ -47,10 +47,17 @@ class MethodsSettings(Settings):
         where there are fewer events.
     """
 
-    aggregators: tuple[str, ...] = ("mean", "abmil", "sparra")
-    modalities: tuple[MethodModality, ...] = ("ct", "slide", "joint")
+    aggregators: tuple[str, ...] = Field(default=("mean", "abmil", "sparra"), min_length=1)
+    modalities: tuple[MethodModality, ...] = Field(default=("ct", "slide", "joint"), min_length=1)
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     cross_fit_folds: int = Field(default=3, ge=2)
+
+    @field_validator("aggregators", "modalities")
+    @classmethod
+    def _named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("a name occurs twice")
+        return names
 
 
 class StudySettings(Settings):
@@ -111,6 +118,17 @@ class StudySettings(Settings):
         return aggregators[name].settings.from_mapping(options, f"methods.options.{name}")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a mapping that names a key twice, of which YAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key '{key}' occurs twice, line {node.start_mark.line + 1} and after")
+        return super().construct_mapping(node, deep)
+
+
 def read_study(path: Path) -> StudySettings:
     """Read ``study.yaml``; paths in it are relative to its folder.
 
@@ -120,7 +138,7 @@ def read_study(path: Path) -> StudySettings:
         If the file is absent, is no YAML mapping, or any key or value in it is not valid.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise UserError("the study file does not exist", path, "Give the path of a study.yaml") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:

@@ -1,6 +1,7 @@
 """The file that says "done": written last, it holds what an output was made from."""
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,14 @@ from sparra.files import read_json, sha256_of, write_json
 
 Key = dict[str, Any]
 
+# The packages whose numbers a stage's output holds; a new version of one makes the output out of date.
+PACKAGES_OF_STAGE = {
+    "extract": ("numpy", "scipy", "scikit-image", "simpleitk", "openslide-python", "openslide-bin"),
+    "graph": ("numpy", "scipy"),
+    "train": ("numpy", "torch"),
+    "evaluate": ("numpy", "scikit-learn", "scikit-survival"),
+}
+
 
 def fingerprint(path: Path) -> dict[str, Any]:
     """Return what identifies a content: sha256; size and time of change spare a second hashing."""
@@ -16,13 +25,17 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def make_key(stage: str, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> Key:
-    """Return the key of an output: its stage, the hashes of its inputs, its parameters, sparra's version."""
+    """Return the key of an output: its stage, the hashes of its inputs, its parameters, the versions."""
     return {
         "stage": stage,
         "inputs": {name: fingerprint(path) for name, path in sorted(inputs.items())},
         "parameters": dict(parameters),
-        "sparra": __version__,
+        "versions": _versions(stage),
     }
+
+
+def _versions(stage: str) -> dict[str, str]:
+    return {"sparra": __version__, **{name: version(name) for name in PACKAGES_OF_STAGE[stage]}}
 
 
 def sidecar_path(output: Path) -> Path:
@@ -37,11 +50,16 @@ def is_current(output: Path, stage: str, inputs: Mapping[str, Path], parameters:
         return False
     try:
         done = read_json(sidecar)
-        same = done["stage"] == stage and done["sparra"] == __version__
+        same = done["stage"] == stage and done["versions"] == _versions(stage)
         same = same and done["parameters"] == dict(parameters) and done["output"] == _stamp(output)["size"]
         return same and _same_inputs(done["inputs"], inputs)
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def begin(output: Path) -> None:
+    """Remove the sidecar before an output is written anew, so that the old one never vouches for the new."""
+    sidecar_path(output).unlink(missing_ok=True)
 
 
 def mark_done(output: Path, key: Key) -> None:

@@ -1,15 +1,18 @@
 """From images to graphs: what is left to do, and doing it."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparra.bags import read_bag, read_preview
 from sparra.cohort.check import Cohort
 from sparra.cohort.problems import Problem
 from sparra.cohort.tables import ImageRecord, subject_key
-from sparra.files import sha256_of, write_json
+from sparra.files import read_json, sha256_of, write_json
 from sparra.graphs.build import build_graph, merge_graphs
+from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.picture import draw_graph
 from sparra.graphs.settings import GraphSettings
 from sparra.graphs.store import write_graph
@@ -18,7 +21,7 @@ from sparra.study.images import extract_image, inputs_of, parameters_of
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import StudySettings
-from sparra.study.sidecar import is_current, make_key, mark_done
+from sparra.study.sidecar import begin, is_current, make_key, mark_done, sidecar_path
 
 GraphIndex = dict[str, dict[str, str]]
 
@@ -42,6 +45,12 @@ def _bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLa
     return is_current(layout.bag(image.modality, image.key), "extract", inputs_of(image), parameters)
 
 
+def extracted(settings: StudySettings, cohort: Cohort, layout: StudyLayout) -> dict[Modality, set[str]]:
+    """Return the subjects that have a bag of each modality."""
+    done = [image for image in cohort.images if _bag_is_current(settings, image, layout)]
+    return {modality: {image.subject_id for image in done if image.modality == modality} for modality in MODALITIES}
+
+
 def build_graphs(
     settings: StudySettings, cohort: Cohort, layout: StudyLayout, track: Track
 ) -> tuple[GraphIndex, list[Problem]]:
@@ -56,23 +65,60 @@ def build_graphs(
     for image in cohort.images:
         if _bag_is_current(settings, image, layout):
             bags[image.subject_id, image.modality].append(image.key)
-    items = []
-    for (subject_id, modality), keys in bags.items():
-        output = layout.graph(modality, subject_key(subject_id))
-        graph_settings = settings.graphs.ct if modality == "ct" else settings.graphs.slide
-        picture = settings.graphs.pictures
-        inputs = _graph_inputs(layout, modality, keys)
-        if not is_current(output, "graph", inputs, _graph_parameters(graph_settings, picture)):
-            arguments = (layout, modality, keys, graph_settings, picture, output)
-            items.append(Item(subject_id, f"{modality} graph of subject {subject_id}", arguments))
+    work = {
+        (subject_id, modality): _graph_item(settings, layout, subject_id, modality, keys)
+        for (subject_id, modality), keys in sorted(bags.items())
+    }
+    items = [item for item in work.values() if not _graph_is_current(item)]
     problems = run_items("graph", write_subject_graph, items, settings.n_workers, track)
-    failed = {problem.where for problem in problems}
+    current = {key: item.arguments[-1] for key, item in work.items() if _graph_is_current(item)}
+    odd = _odd_kinds(current)
     index: GraphIndex = defaultdict(dict)
-    for subject_id, modality in sorted(bags):
-        if f"{modality} graph of subject {subject_id}" not in failed:
-            path = layout.graph(modality, subject_key(subject_id))
+    for (subject_id, modality), path in current.items():
+        if (subject_id, modality) not in odd:
             index[subject_id][modality] = str(path.relative_to(layout.root))
-    return dict(index), problems
+    return dict(index), [*problems, *odd.values()]
+
+
+def _graph_item(
+    settings: StudySettings, layout: StudyLayout, subject_id: str, modality: Modality, keys: Sequence[str]
+) -> Item:
+    graph_settings = settings.graphs.ct if modality == "ct" else settings.graphs.slide
+    output = layout.graph(modality, subject_key(subject_id))
+    arguments = (layout, modality, keys, graph_settings, settings.graphs.pictures, output)
+    return Item(subject_id, f"{modality} graph of subject {subject_id}", arguments)
+
+
+def _graph_is_current(item: Item) -> bool:
+    layout, modality, keys, graph_settings, picture, output = item.arguments
+    inputs = _graph_inputs(layout, modality, keys)
+    return is_current(output, "graph", inputs, _graph_parameters(graph_settings, picture))
+
+
+def _odd_kinds(graphs: Mapping[tuple[str, Modality], Path]) -> dict[tuple[str, Modality], Problem]:
+    """Find graphs whose features are of another kind than most subjects' of the modality.
+
+    One model takes one kind of features; rather than stop the cohort, the few are left out and listed.
+    """
+    kinds = {key: read_json(sidecar_path(path))["kind"] for key, path in graphs.items()}
+    problems = {}
+    for modality in MODALITIES:
+        counts = Counter(kind for (_, other), kind in kinds.items() if other == modality)
+        most_common = counts.most_common(1)[0][0] if counts else ""
+        for (subject_id, other), kind in kinds.items():
+            if other == modality and kind != most_common:
+                what = f"its features are {kind}, those of most subjects are {most_common}"
+                where, mend = f"{modality} graph of subject {subject_id}", "Extract all images with one encoder"
+                problems[subject_id, modality] = Problem(what, where, mend, subject_id, stage="graph")
+    return problems
+
+
+def _kind(graph: SpatialGraph) -> str:
+    """Describe a graph's features: how many, by which encoder, and a digest of their names."""
+    encoder = graph.provenance.get("encoder")
+    name = encoder.get("name", "?") if isinstance(encoder, dict) else str(encoder)
+    digest = hashlib.sha256(json.dumps(graph.provenance.get("feature_names", [])).encode()).hexdigest()[:8]
+    return f"{graph.features.shape[1]} of encoder '{name}' (names {digest})"
 
 
 def _graph_inputs(layout: StudyLayout, modality: Modality, keys: Sequence[str]) -> dict[str, Path]:
@@ -93,6 +139,7 @@ def write_subject_graph(
 ) -> None:
     """Build one subject's graph of one modality from its bags, and write it with its sidecar."""
     key = make_key("graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, picture))
+    begin(output)
     graphs = []
     for image_key in keys:
         path = layout.bag(modality, image_key)
@@ -101,8 +148,9 @@ def write_subject_graph(
         if preview is not None and graph.positions is not None:
             draw_graph(graph, preview, output.parent / f"{image_key}.png")
         graphs.append(graph)
-    write_graph(output, merge_graphs(graphs))
-    mark_done(output, key)
+    merged = merge_graphs(graphs)
+    write_graph(output, merged)
+    mark_done(output, {**key, "kind": _kind(merged)})
 
 
 def write_graph_index(layout: StudyLayout, index: GraphIndex) -> Path:

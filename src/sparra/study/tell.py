@@ -13,6 +13,7 @@ from sparra.cohort.problems import Problem
 from sparra.encoders import EncoderCard
 from sparra.pathology.encoders import slide_encoders
 from sparra.radiology.encoders import ct_encoders
+from sparra.study.learn import modalities_of
 from sparra.study.settings import StudySettings
 from sparra.survival.summary import summarise_metrics, wide_table
 
@@ -24,7 +25,7 @@ def flow_table(flow: Mapping[str, Any]) -> Table:
     table = Table("subjects", "number", "why", title="Cohort flow")
     table.add_row("in the table", str(flow["subjects_in"]), "")
     for row in flow["excluded"]:
-        table.add_row(f"excluded: {escape(row['subject_id'])}", "", escape(f"{row['what']} ({row['stage']})"))
+        table.add_row(f"excluded: {escape(row['subject_id'])}", "1", escape(f"{row['what']} ({row['stage']})"))
     events = "" if flow["events"] is None else f"{flow['events']} events"
     table.add_row("used", str(flow["subjects_used"]), events)
     for modality, label in (("ct", "with CT"), ("slide", "with slide"), ("both", "with both")):
@@ -43,7 +44,13 @@ def plan_table(settings: StudySettings, cohort: Cohort) -> Table:
     table.add_row("extract", f"{n_ct} CT by '{settings.ct.encoder}'")
     table.add_row("", f"{len(cohort.images) - n_ct} slides by '{settings.slide.encoder}'")
     table.add_row("graph", f"up to {len({(i.subject_id, i.modality) for i in cohort.images})} graphs")
-    table.add_row("train", f"{', '.join(methods.aggregators)} on {', '.join(methods.modalities)}, {n_folds}")
+    modalities = modalities_of(settings, {image.modality for image in cohort.images})
+    if not cohort.has_follow_up:
+        table.add_row("train", f"not possible: {settings.cohort.subjects.name} has no columns time and event")
+    elif not modalities:
+        table.add_row("train", f"not possible: no subject has images for {', '.join(methods.modalities)}")
+    else:
+        table.add_row("train", f"{', '.join(methods.aggregators)} on {', '.join(modalities)}, {n_folds}")
     table.add_row("evaluate", f"{', '.join(settings.evaluation.survival_models)} and the networks' own risk")
     table.add_row("output", escape(str(settings.output)))
     return table

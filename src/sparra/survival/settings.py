@@ -25,6 +25,8 @@ class EvaluationSettings(Settings):
         takes 0.2 for Mean and ABMIL. None keeps all.
     splits : str or None
         A CSV or a folder of published splits (see `sparra.cohort.splits.read_folds`).
+    keep_together : str or None
+        Column of ``subjects.csv`` (a site, a family) whose subjects stay in one fold; not used with `splits`.
     cut : {"median", "mean"}
         Which value of the *training* risks divides low from high risk.
     horizon : float or None
@@ -37,6 +39,7 @@ class EvaluationSettings(Settings):
     inner_folds: int = Field(default=5, ge=2)
     screening_p: float | None = Field(default=None, gt=0, le=1)
     splits: str | None = None
+    keep_together: str | None = None
     cut: Literal["median", "mean"] = "median"
     horizon: float | None = Field(default=None, gt=0)
 

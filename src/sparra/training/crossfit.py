@@ -1,7 +1,8 @@
 """Embeddings of training subjects by models that never saw them."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,7 @@ def cross_fitted_embeddings(
     name, aggregator_settings, training_settings, subjects, seed
         As for :func:`sparra.training.fit.fit_aggregator`.
     inner_folds : int
-        Stratified on the event.
+        Stratified on the event and the modalities that a subject has.
     outer : FittedAggregator, optional
         The model trained on all `subjects` with the same arguments; trained here if not given.
 
@@ -80,26 +81,42 @@ def cross_fitted_embeddings(
     if outer is None:
         outer = fit_aggregator(name, aggregator_settings, training_settings, subjects, seed)
     target = outer.predict(subjects)
-    embedding, risk = np.zeros_like(target.embedding), np.zeros_like(target.risk)
-    for inside, held_out in _stratified(event, inner_folds, seed):
+    embedding, present = target.embedding.copy(), target.present.copy()
+    risk = np.full(len(subjects), target.risk.mean())
+    for inside, held_out in _stratified(_strata(subjects), inner_folds, seed):
         training = [subjects[index] for index in inside]
         inner = fit_aggregator(name, aggregator_settings, training_settings, training, seed)
-        _require_same_modalities(inner, outer)
-        guess = inner.predict(subjects)
-        embedding[held_out] = _aligned(guess, target, inside, held_out, outer.model.embedding_sizes)
-        risk[held_out] = _on_scale_of(guess.risk, target.risk, inside)[held_out]
-    if not aggregators[name].learned_embedding:
-        embedding = target.embedding
-    return CrossFitted(embedding, target.present, risk)
+        # A rare modality may be absent from an inner training part: whoever has no other cannot be predicted.
+        known = np.array([any(m in inner.scalers for m in subject.graphs) for subject in subjects])
+        rows = np.flatnonzero(known)
+        guess = inner.predict([subjects[int(index)] for index in rows])
+        place = np.cumsum(known) - 1
+        learnt, seen = place[inside], place[held_out[known[held_out]]]
+        risk[rows[seen]] = _on_scale_of(guess.risk, target.risk[rows], learnt)[seen]
+        if aggregators[name].learned_embedding:
+            of_known = Predictions(target.embedding[rows], target.present[rows], target.risk[rows], [])
+            present[held_out] = False
+            moved, there = _aligned(guess, of_known, learnt, seen, inner, outer)
+            embedding[rows[seen]], present[rows[seen]] = moved, there
+    return CrossFitted(np.where(present, embedding, 0).astype(np.float32), present, risk)
+
+
+def _strata(subjects: Sequence[SubjectData]) -> NDArray[np.str_]:
+    """Return event and modalities of each subject; strata too rare to share out are joined by event alone."""
+    full = [f"{subject.event} {sorted(subject.graphs)}" for subject in subjects]
+    counts = Counter(full)
+    return np.array(
+        [name if counts[name] > 1 else str(subject.event) for name, subject in zip(full, subjects, strict=True)]
+    )
 
 
 def _stratified(
-    event: NDArray[np.bool_], n_folds: int, seed: int
+    strata: NDArray[np.str_], n_folds: int, seed: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     with warnings.catch_warnings():
         # Fewer censored subjects than folds is no harm: only events carry the Cox loss.
         warnings.filterwarnings("ignore", message="The least populated class")
-        yield from StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(event, event)
+        yield from StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata)
 
 
 def procrustes_rotation(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -116,35 +133,40 @@ def procrustes_rotation(source: NDArray[np.floating], target: NDArray[np.floatin
     return np.asarray(left @ right)
 
 
-def _require_same_modalities(inner: FittedAggregator, outer: FittedAggregator) -> None:
-    if inner.feature_dims != outer.feature_dims:
-        raise UserError(
-            f"an inner fold has only {', '.join(inner.feature_dims)} of {', '.join(outer.feature_dims)}",
-            mend="Too few subjects have the other modality: use fewer inner folds or leave that modality out",
-        )
-
-
 def _aligned(
     guess: Predictions,
     target: Predictions,
-    inside: NDArray[np.intp],
+    learnt: NDArray[np.intp],
     held_out: NDArray[np.intp],
-    sizes: Mapping[str, int],
-) -> NDArray[np.float32]:
-    """Return the held-out embeddings in the outer model's space, zero where a modality is missing."""
-    aligned = np.zeros((len(held_out), guess.embedding.shape[1]), dtype=np.float32)
-    start = 0
-    for size in sizes.values():
-        columns = slice(start, start + size)
-        start += size
-        both = inside[target.present[inside, columns.start]]
-        rows = target.present[held_out, columns.start]
-        source = guess.embedding[both, columns]
-        reference = target.embedding[both, columns]
+    inner: FittedAggregator,
+    outer: FittedAggregator,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the held-out embeddings in the outer model's space and which of their columns are known."""
+    width = target.embedding.shape[1]
+    aligned = np.zeros((len(held_out), width), dtype=np.float32)
+    present = np.zeros((len(held_out), width), dtype=bool)
+    inner_columns, outer_columns = _columns(inner), _columns(outer)
+    for modality, there in outer_columns.items():
+        if modality not in inner_columns:
+            continue
+        here = inner_columns[modality]
+        both = learnt[target.present[learnt, there.start]]
+        rows = target.present[held_out, there.start]
+        source, reference = guess.embedding[both, here], target.embedding[both, there]
         rotation = procrustes_rotation(source - source.mean(axis=0), reference - reference.mean(axis=0))
-        moved = (guess.embedding[held_out, columns] - source.mean(axis=0)) @ rotation + reference.mean(axis=0)
-        aligned[rows, columns] = moved[rows]
-    return aligned
+        moved = (guess.embedding[held_out, here] - source.mean(axis=0)) @ rotation + reference.mean(axis=0)
+        aligned[rows, there] = moved[rows]
+        present[rows, there] = True
+    return aligned, present
+
+
+def _columns(model: FittedAggregator) -> dict[str, slice]:
+    """Return the columns of the embedding that each modality fills."""
+    ends = np.cumsum(list(model.model.embedding_sizes.values()))
+    return {
+        modality: slice(int(end) - size, int(end))
+        for (modality, size), end in zip(model.model.embedding_sizes.items(), ends, strict=True)
+    }
 
 
 def _on_scale_of(
