@@ -1,10 +1,11 @@
 """Building a graph: ours against SlideGraph's own way, and alone at scale. `python -m benchmarks.graph_building`.
 
 Every size runs in a process of its own, so that its peak memory is its own; kernels are compiled before the clock
-starts. ``ratio_8k`` is the time of `benchmarks.parts.slidegraph.dense_partition` (neighbour search, condensed distances,
-SciPy's linkage and cut) over that of `cluster_patches`, at 8,000 random patches × 1024; ``ratio_8k_linkage_alone``
-counts SciPy's linkage and cut only, as if all distances came for free. ``adjusted_rand_min`` is the smallest
-agreement of the two over random bags and, where they lie beside the project, real slides and CTs.
+starts. ``ratio_8k`` is the time of `benchmarks.parts.slidegraph.dense_partition` (neighbour search, condensed
+distances, SciPy's linkage and cut) over that of `cluster_patches`, at 8,000 random patches × 1024;
+``ratio_8k_linkage_alone`` counts SciPy's linkage and cut only, as if all distances came for free.
+``adjusted_rand_min`` is the smallest agreement of the two over random bags and, where they lie beside the project,
+real slides and CTs.
 ``seconds_100k``, ``peak_gb_100k`` and ``exponent`` are of the whole `build_graph`: clustering, means, edges.
 """
 

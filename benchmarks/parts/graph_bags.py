@@ -35,14 +35,19 @@ def random_bag(n_patches: int, seed: int = 0) -> Bag:
 
 
 def random_tumour(n_tokens: int, seed: int = 0) -> Bag:
-    """Return a ball of voxels of 1.024 mm, one token each, with 768 independent normal features (in float16)."""
+    """Return a ball of voxels of 1.024 mm, one token each, with 768 features (in float16).
+
+    They are smooth waves through the tumour with noise, since independent ones would merge with no neighbour.
+    """
     radius = (3 * n_tokens / (4 * np.pi)) ** (1 / 3)
     axis = np.arange(-np.ceil(radius) - 1, np.ceil(radius) + 2)
     grid = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
     ball = grid[np.argsort(np.linalg.norm(grid, axis=1), kind="stable")[:n_tokens]]
     generator = np.random.default_rng([42, seed])
-    features = generator.standard_normal((n_tokens, 768), dtype=np.float32).astype(np.float16)
-    return Bag("ct", features, ball * CT_VOXEL_MM)
+    waves = np.sin(ball @ generator.normal(size=(3, 24)) / 4 + generator.uniform(0, 2 * np.pi, 24))
+    features = (waves @ generator.normal(size=(24, 768)) / np.sqrt(12)).astype(np.float32)
+    features += 0.3 * generator.standard_normal(features.shape, dtype=np.float32)
+    return Bag("ct", features.astype(np.float16), ball * CT_VOXEL_MM)
 
 
 def slide_names() -> list[str]:

@@ -8,10 +8,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
+from sparra.errors import UserError
 from sparra.graphs.compiled import compiled
 from sparra.graphs.settings import FeatureMetric, ResolvedSettings
 
 Floats = NDArray[np.floating[Any]]
+
+#: Memory that a pair of neighbouring patches takes at most: its value and its column (8 + 4 bytes) in the upper
+#: triangle, in the lower one, and twice in their sum.
+BYTES_PER_PAIR = 48
 
 _COLUMNS_AT_A_TIME = 64
 # Standard deviations below this share of the largest value are rounding of float32, not variation.
@@ -91,12 +96,18 @@ def similarity_matrix(features: Floats, positions: NDArray[np.float64], settings
     -------
     csr_array of float64, shape (n_patches, n_patches)
         Without a diagonal. Memory is proportional to the number of pairs.
+
+    Raises
+    ------
+    UserError
+        If the pairs need more memory than `settings.memory_gb`.
     """
     grid = _grid(positions, settings.search_radius)
     n_patches = len(positions)
     counts = np.zeros(n_patches + 1, dtype=np.int64)
     _count_pairs(grid, settings.search_radius, counts)
     pointers = np.cumsum(counts)
+    _check_memory(int(pointers[-1]), n_patches, settings)
     columns = np.empty(pointers[-1], dtype=np.int32 if pointers[-1] < 2**30 else np.int64)
     values = np.empty(pointers[-1])
     weights = feature_weights(features, settings.feature_metric)
@@ -104,6 +115,16 @@ def similarity_matrix(features: Floats, positions: NDArray[np.float64], settings
     _fill_pairs(grid, settings.search_radius, features, weights, rates, pointers, columns, values)
     upper = csr_array((values, columns, pointers.astype(columns.dtype)), shape=(n_patches, n_patches))
     return upper + upper.T.tocsr()
+
+
+def _check_memory(n_pairs: int, n_patches: int, settings: ResolvedSettings) -> None:
+    needed = n_pairs * BYTES_PER_PAIR / 1e9
+    if needed > settings.memory_gb:
+        raise UserError(
+            f"{n_patches} patches have {n_pairs} pairs nearer than {settings.search_radius:g}, "
+            f"which need {needed:.3g} GB, more than memory_gb ({settings.memory_gb:g})",
+            mend="Lower search_radius, take patches farther apart, or raise memory_gb if the machine has it",
+        )
 
 
 def _cells(positions: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

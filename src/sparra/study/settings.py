@@ -24,12 +24,40 @@ from sparra.training.settings import TrainingSettings
 MethodModality = Literal["ct", "slide", "joint"]
 
 
+FloatType = Literal["float32", "float16"]
+
+
+class BagsSettings(Settings):
+    """How bags are stored.
+
+    Attributes
+    ----------
+    dtype : {"float32", "float16"}
+        Precision of the patch features on disk; float16 halves the files and refuses features beyond 65504.
+    """
+
+    dtype: FloatType = "float32"
+
+
 class GraphsSettings(Settings):
-    """Graph parameters of each modality, and whether to draw every graph."""
+    """Graph parameters of each modality, and what is written of every graph.
+
+    Attributes
+    ----------
+    ct, slide : GraphSettings
+    dtype : {"float32", "float16"}
+        Precision of the node features on disk.
+    pictures : bool
+        Whether to draw every graph over its image.
+    summaries : bool
+        Whether to write ``graphs/summary.csv``, one row a subject and modality.
+    """
 
     ct: GraphSettings = default_graph_settings("ct")
     slide: GraphSettings = default_graph_settings("slide")
+    dtype: FloatType = "float32"
     pictures: bool = False
+    summaries: bool = False
 
 
 class MethodsSettings(Settings):
@@ -66,7 +94,7 @@ class StudySettings(Settings):
         Seeds every random draw.
     workers : int or None
         Processes that work at a time; None takes the number of processors.
-    ct, slide, graphs, methods, training, evaluation, report : Settings
+    ct, slide, bags, graphs, methods, training, evaluation, report : Settings
         Settings of the stages.
     """
 
@@ -77,6 +105,7 @@ class StudySettings(Settings):
     workers: int | None = Field(default=None, ge=1)
     ct: CtSettings = CtSettings()
     slide: SlideSettings = SlideSettings()
+    bags: BagsSettings = BagsSettings()
     graphs: GraphsSettings = GraphsSettings()
     methods: MethodsSettings = MethodsSettings()
     training: TrainingSettings = TrainingSettings()
