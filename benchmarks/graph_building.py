@@ -12,7 +12,6 @@ real slides and CTs.
 import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -41,7 +40,7 @@ def compare(bag: Bag, metric: FeatureMetric = "standardised") -> dict[str, Any]:
     """Cluster a bag our way and SlideGraph's way: times in seconds, and agreement."""
     _warm_up(bag)
     settings = GraphSettings(feature_metric=metric).resolved(bag.modality, median_pitch(bag.positions))
-    seconds, nodes = _typical(lambda: cluster_patches(bag.features, bag.positions, settings))
+    seconds, nodes = _timed(lambda: cluster_patches(bag.features, bag.positions, settings))
     reference, parts = dense_partition(bag.features, bag.positions, settings)
     return {
         "patches": len(bag),
@@ -56,7 +55,7 @@ def compare(bag: Bag, metric: FeatureMetric = "standardised") -> dict[str, Any]:
 def measure(bag: Bag) -> dict[str, Any]:
     """Build the graph of a bag: time, and peak memory of this process, the bag and the libraries included."""
     _warm_up(bag)
-    seconds, graph = _typical(lambda: build_graph(bag, GraphSettings(), "image"))
+    seconds, graph = _timed(lambda: build_graph(bag, GraphSettings(), "image"))
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     edges = graph.edge_index.shape[1] // 2
     return {"patches": len(bag), "nodes": len(graph), "edges": edges, "seconds": seconds, "peak_gb": peak_gb}
@@ -111,14 +110,14 @@ def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _typical(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the median time of `REPEATS` runs, fewer where they are long, and the result."""
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the time of the least disturbed of `REPEATS` runs (fewer where they are long), and the result."""
     times: list[float] = []
     while len(times) < REPEATS and sum(times) < LONG_SECONDS:
         begin = time.perf_counter()
         result = work()
         times.append(time.perf_counter() - begin)
-    return statistics.median(times), result
+    return min(times), result
 
 
 def _warm_up(bag: Bag) -> None:

@@ -18,7 +18,7 @@ Floats = NDArray[np.floating[Any]]
 #: triangle, in the lower one, and twice in their sum.
 BYTES_PER_PAIR = 48
 
-_COLUMNS_AT_A_TIME = 64
+_ROWS_AT_A_TIME = 256
 # Standard deviations below this share of the largest value are rounding of float32, not variation.
 _CONSTANT = 1e-6
 
@@ -62,12 +62,18 @@ def feature_weights(features: Floats, metric: FeatureMetric) -> NDArray[np.float
     n_features = features.shape[1]
     if metric == "raw":
         return np.ones(n_features)
+    starts = range(0, len(features), _ROWS_AT_A_TIME)
+    total, largest, squares = np.zeros((3, n_features))
+    for start in starts:
+        rows = features[start : start + _ROWS_AT_A_TIME].astype(np.float64)
+        total += rows.sum(axis=0)
+        np.maximum(largest, np.abs(rows).max(axis=0), out=largest)
+    for start in starts:
+        squares += ((features[start : start + _ROWS_AT_A_TIME] - total / len(features)) ** 2).sum(axis=0)
+    variance = squares / len(features)
+    varies = np.sqrt(variance) > _CONSTANT * largest
     weights = np.zeros(n_features)
-    for start in range(0, n_features, _COLUMNS_AT_A_TIME):
-        columns = features[:, start : start + _COLUMNS_AT_A_TIME].astype(np.float64)
-        deviation = columns.std(axis=0)
-        varies = deviation > _CONSTANT * np.abs(columns).max(axis=0)
-        weights[start : start + _COLUMNS_AT_A_TIME][varies] = deviation[varies] ** -2.0
+    weights[varies] = 1.0 / variance[varies]
     return weights / max(1, int(np.count_nonzero(weights)))
 
 

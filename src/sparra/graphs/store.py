@@ -1,8 +1,9 @@
 """Graphs on disk: safetensors, whole or absent, opened as a memory map.
 
-Tensors: ``features``, ``edge_index``, ``node_of_patch``, ``image_of_node`` and, where known, ``positions`` and ``spread``. The
-header's metadata hold one JSON text, ``sparra``, with ``format``, ``version``, ``modality``, ``images`` and
-``provenance``: one, since safetensors writes several in any order, and equal graphs should be equal files.
+Tensors: ``features``, ``edge_index``, ``node_of_patch``, ``image_of_node`` and, where known, ``positions`` and
+``spread``. The header's metadata hold one JSON text, ``sparra``, with ``format``, ``version``, ``modality``,
+``images`` and ``provenance``: one, since safetensors writes several in any order, and equal graphs should be equal
+files.
 """
 
 import json
