@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from sparra.cohort.settings import CohortSettings
 from sparra.errors import UserError
 from sparra.graphs.settings import GraphSettings, default_graph_settings
+from sparra.modality import Modality
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
 from sparra.pathology.encoders import slide_encoders
@@ -27,16 +28,31 @@ MethodModality = Literal["ct", "slide", "joint"]
 FloatType = Literal["float32", "float16"]
 
 
+class PrecisionSettings(Settings):
+    """Precision of features on disk, by modality.
+
+    float16 halves the files. It suits a network's features; hand-crafted ones may be too large (beyond 65504,
+    which is refused) or too small for it.
+    """
+
+    ct: FloatType = "float32"
+    slide: FloatType = "float32"
+
+    def of(self, modality: Modality) -> FloatType:
+        """Return the precision of a modality."""
+        return self.ct if modality == "ct" else self.slide
+
+
 class BagsSettings(Settings):
     """How bags are stored.
 
     Attributes
     ----------
-    dtype : {"float32", "float16"}
-        Precision of the patch features on disk; float16 halves the files and refuses features beyond 65504.
+    dtype : PrecisionSettings
+        Precision of the patch features on disk.
     """
 
-    dtype: FloatType = "float32"
+    dtype: PrecisionSettings = PrecisionSettings()
 
 
 class GraphsSettings(Settings):
@@ -45,7 +61,7 @@ class GraphsSettings(Settings):
     Attributes
     ----------
     ct, slide : GraphSettings
-    dtype : {"float32", "float16"}
+    dtype : PrecisionSettings
         Precision of the node features on disk.
     pictures : bool
         Whether to draw every graph over its image.
@@ -55,7 +71,7 @@ class GraphsSettings(Settings):
 
     ct: GraphSettings = default_graph_settings("ct")
     slide: GraphSettings = default_graph_settings("slide")
-    dtype: FloatType = "float32"
+    dtype: PrecisionSettings = PrecisionSettings()
     pictures: bool = False
     summaries: bool = False
 

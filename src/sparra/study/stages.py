@@ -34,7 +34,13 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
         Item(
             image.subject_id,
             str(image.path),
-            (image, settings.ct, settings.slide, settings.bags.dtype, layout.bag(image.modality, image.key)),
+            (
+                image,
+                settings.ct,
+                settings.slide,
+                settings.bags.dtype.of(image.modality),
+                layout.bag(image.modality, image.key),
+            ),
         )
         for image in pending
     ]
@@ -42,7 +48,7 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
 
 
 def _bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
-    parameters = parameters_of(image, settings.ct, settings.slide, settings.bags.dtype)
+    parameters = parameters_of(image, settings.ct, settings.slide, settings.bags.dtype.of(image.modality))
     return is_current(layout.bag(image.modality, image.key), "extract", inputs_of(image), parameters)
 
 
@@ -84,7 +90,7 @@ def _graph_inputs(layout: StudyLayout, modality: Modality, keys: Sequence[str]) 
 
 def _graph_parameters(settings: GraphsSettings, modality: Modality) -> dict[str, object]:
     parameters = _settings_of(settings, modality).model_dump(mode="json")
-    return {**parameters, "picture": settings.pictures, "dtype": settings.dtype}
+    return {**parameters, "picture": settings.pictures, "dtype": settings.dtype.of(modality)}
 
 
 def _settings_of(settings: GraphsSettings, modality: Modality) -> GraphSettings:
@@ -124,7 +130,7 @@ def write_subject_graph(
         if preview is not None and graph.positions is not None:
             draw_graph(graph, preview, output.parent / f"{image_key}.png")
         graphs.append(graph)
-    write_graph(output, merge_graphs(graphs), settings.dtype)
+    write_graph(output, merge_graphs(graphs), settings.dtype.of(modality))
     mark_done(output, key)
 
 
