@@ -44,6 +44,7 @@ def node_counts(path: Path, slide: SlideSettings) -> dict[str, int]:
     return {metric: len(build_graph(bag, given, "slide")) for metric, given in settings.items()}
 
 
+@pytest.mark.slow
 def test_synthetic_slide_at_two_magnifications(tmp_path: Path) -> None:
     """Pixels of 1 and 2 µm instead of 0.25 and 0.5, so that a slide of 16 mm² stays small: 5 % is 5 nodes."""
     slide = simulate_slide(0.5, SimulationSettings(slide_um=4096, slide_mpp=1.0), np.random.default_rng(3))
