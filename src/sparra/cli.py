@@ -176,6 +176,8 @@ def _tell(outcome: "Outcome", until: "Stage") -> None:
     if until == "graph":
         for picture in graph_pictures(layout):
             _say(f"picture: {picture}")
+        if layout.graph_summary.exists():
+            _say(f"summaries: {layout.graph_summary}")
     if until in ("evaluate", "report"):
         console.print(results_table(layout.metrics))
     if until == "report":

@@ -58,6 +58,19 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert picture.mask.dtype == np.bool_
 
 
+def test_features_are_a_read_only_map_where_they_lie_in_one_piece(tmp_path: Path) -> None:
+    bag = ct_bag()
+    write_bag(tmp_path / "bag.h5", bag)
+    features = read_bag(tmp_path / "bag.h5").features
+    assert isinstance(features, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        features[0, 0] = 1
+    with h5py.File(tmp_path / "bag.h5", "r+") as file:
+        del file["features"]
+        file.create_dataset("features", data=bag.features, chunks=(2, 3), compression="gzip")
+    np.testing.assert_array_equal(read_bag(tmp_path / "bag.h5").features, bag.features)
+
+
 def test_what_is_absent_stays_absent(tmp_path: Path) -> None:
     bag = Bag("slide", np.ones((3, 2)), positions=None)
     write_bag(tmp_path / "bag.h5", bag)

@@ -9,7 +9,7 @@ from sparra.bags.bag import Bag
 from sparra.bags.readers import import_bag
 from sparra.errors import UserError
 from sparra.graphs.build import build_graph, merge_graphs
-from sparra.graphs.edges import nearest_edges
+from sparra.graphs.edges import nearest_edges, radius_edges
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.settings import GraphSettings, default_graph_settings
 
@@ -35,6 +35,11 @@ def test_nodes_are_the_means_of_their_patches(modality: str, make_bag: MakeBag) 
         members = graph.node_of_patch == node
         np.testing.assert_allclose(graph.features[node], bag.features[members].mean(axis=0), atol=1e-6)
         np.testing.assert_allclose(graph.positions[node], bag.positions[members].mean(axis=0))
+    for node, members in enumerate(graph.members):
+        np.testing.assert_array_equal(members, np.flatnonzero(graph.node_of_patch == node))
+        apart = np.linalg.norm(bag.positions[members] - graph.positions[node], axis=1)
+        assert graph.spread is not None
+        assert graph.spread[node] == pytest.approx(np.sqrt((apart**2).mean()), abs=1e-9)
     assert graph.features.dtype == np.float32
     assert graph.images == ("image",)
     assert set(graph.image_of_node) == {0}
@@ -49,6 +54,7 @@ def test_shuffled_patches_give_the_same_graph_to_the_last_bit(modality: str, mak
     one, other = (build_graph(b, GraphSettings(), "image") for b in (bag, shuffled))
     np.testing.assert_array_equal(one.features, other.features)
     np.testing.assert_array_equal(one.positions, other.positions)
+    np.testing.assert_array_equal(one.spread, other.spread)
     np.testing.assert_array_equal(one.edge_index, other.edge_index)
     np.testing.assert_array_equal(one.node_of_patch[shuffle], other.node_of_patch)
 
@@ -65,6 +71,9 @@ def test_moved_patches_give_the_moved_graph(modality: str, d: int, seed: int, ma
     back = replace(other, positions=(other.positions - 1000) @ rotation)
     assert len(one) == len(other)
     assert joined_positions(one) == joined_positions(back)
+    assert one.spread is not None
+    assert other.spread is not None
+    np.testing.assert_allclose(np.sort(one.spread), np.sort(other.spread), atol=1e-9)
 
 
 def test_two_tilings_of_one_slide_give_the_same_number_of_nodes() -> None:
@@ -104,10 +113,26 @@ def test_nearest_nodes_as_edges(make_bag: MakeBag) -> None:
     np.testing.assert_array_equal(graph.edge_index, nearest_edges(graph.positions, 3, 400))
 
 
+def test_nodes_within_a_radius_as_edges(make_bag: MakeBag) -> None:
+    graph = build_graph(make_bag(200), GraphSettings(edges="radius", connectivity=400), "image")
+    assert graph.positions is not None
+    assert graph.edge_index.shape[1] > 0
+    np.testing.assert_array_equal(graph.edge_index, radius_edges(graph.positions, 400))
+
+
+def test_regions_of_two_millimetres_are_joined() -> None:
+    grid = np.stack(np.meshgrid(*[np.arange(6.0)] * 2), -1).reshape(-1, 2) * 2048
+    bag = Bag("slide", np.random.default_rng(0).normal(size=(36, 8)), grid)
+    graph = build_graph(bag, default_graph_settings("slide"), "image")
+    assert len(graph) == 36
+    assert np.bincount(graph.edge_index[0], minlength=36).min() >= 2
+
+
 def test_without_positions_every_patch_is_a_node(make_bag: MakeBag) -> None:
     bag = replace(make_bag(50), positions=None)
     graph = build_graph(bag, GraphSettings(neighbours=4), "image")
     assert graph.positions is None
+    assert graph.spread is None
     np.testing.assert_array_equal(graph.node_of_patch, np.arange(50))
     np.testing.assert_array_equal(graph.features, bag.features)
     assert np.bincount(graph.edge_index[0]).min() >= 4
@@ -126,6 +151,7 @@ def test_merged_graph_keeps_images_apart(make_bag: MakeBag) -> None:
     np.testing.assert_array_equal(merged.member_counts, np.concatenate([g.member_counts for g in graphs]))
     assert set(merged.provenance["images"]) == set(merged.images)
     assert merged.provenance["encoder"] == "planted"
+    np.testing.assert_array_equal(merged.spread, np.concatenate([g.spread for g in graphs if g.spread is not None]))
     order = np.lexsort(merged.edge_index[::-1])
     np.testing.assert_array_equal(order, np.arange(len(order)))
     nested = merge_graphs([merge_graphs(graphs[:2]), graphs[2]])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 from scipy.spatial.distance import cdist
 
-from sparra.graphs.edges import Edges, delaunay_edges, feature_edges, nearest_edges
+from sparra.graphs.edges import Edges, delaunay_edges, feature_edges, nearest_edges, radius_edges
 
 SEEDS = st.integers(0, 2**31)
 FAR = 1e9
@@ -48,7 +48,7 @@ def awkward_points(seed: int, n: int, d: int) -> NDArray[np.float64]:
 @given(seed=SEEDS, n=st.integers(1, 60), d=st.sampled_from([2, 3]), longest=st.floats(1, 300))
 def test_edges_are_always_symmetric_unique_sorted_and_short(seed: int, n: int, d: int, longest: float) -> None:
     points = awkward_points(seed, n, d)
-    for edges in (delaunay_edges(points, longest), nearest_edges(points, 4, longest)):
+    for edges in (delaunay_edges(points, longest), nearest_edges(points, 4, longest), radius_edges(points, longest)):
         assert is_well_formed(edges, n)
         assert np.all(np.linalg.norm(points[edges[0]] - points[edges[1]], axis=1) <= longest)
     assert is_well_formed(feature_edges(points, 4, "standardised"), n)
@@ -141,6 +141,19 @@ def test_nearest_nodes_equal_brute_force(seed: int, n: int, k: int) -> None:
     expected = {(min(i, int(j)), max(i, int(j))) for i in range(n) for j in nearest[i]}
     assert pairs(nearest_edges(points, k, FAR)) == expected
     assert pairs(feature_edges(points, k, "raw")) == expected
+
+
+@given(seed=SEEDS, n=st.integers(1, 50), d=st.sampled_from([2, 3]), radius=st.floats(0.1, 200))
+def test_nodes_within_the_radius_equal_brute_force(seed: int, n: int, d: int, radius: float) -> None:
+    points = awkward_points(seed, n, d)
+    near = np.argwhere(np.triu(np.linalg.norm(points[:, None] - points, axis=-1) <= radius, k=1))
+    assert pairs(radius_edges(points, radius)) == set(map(tuple, near.tolist()))
+
+
+def test_radius_includes_itself() -> None:
+    line = np.arange(5.0)[:, None] * [0.1, 0.0]
+    assert pairs(radius_edges(line, float(np.linalg.norm(line[1] - line[0])))) >= {(0, 1)}
+    assert pairs(radius_edges(np.array([[0.0, 0], [3, 4]]), 5.0)) == {(0, 1)}
 
 
 def test_feature_edges_do_not_depend_on_the_scale_of_a_feature() -> None:

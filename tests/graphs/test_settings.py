@@ -28,13 +28,22 @@ def test_defaults_are_the_same_written_out_or_left_out(modality: str) -> None:
     assert written.feature_rate == STANDARDISED_FEATURE_RATE[modality]  # type: ignore[index]
 
 
+def test_connectivity_reaches_two_pitches_unless_given() -> None:
+    """HIPT's regions of 4096 px at 20x lie 2 mm apart: the published 2000 µm would join none of them."""
+    assert default_graph_settings("slide").resolved("slide", pitch=2048.0).connectivity == 4096
+    assert default_graph_settings("slide").resolved("slide", pitch=1000.0).connectivity == 2000
+    assert GraphSettings(connectivity=2000).resolved("slide", pitch=2048.0).connectivity == 2000
+
+
 def test_what_is_given_is_kept() -> None:
     given = {"distance_rate": 0.0, "feature_rate": 0.0, "search_radius": 5.0, "connectivity": 6.0}
     used = GraphSettings(**given).resolved("ct", pitch=3.0)  # type: ignore[arg-type]
     assert {name: getattr(used, name) for name in given} == given
 
 
-@pytest.mark.parametrize("wrong", [{"cut": 1.0}, {"cut": 0}, {"search_radius": -1}, {"neighbours": 0}, {"radius": 2}])
+@pytest.mark.parametrize(
+    "wrong", [{"cut": 1.0}, {"cut": 0}, {"search_radius": -1}, {"neighbours": 0}, {"memory_gb": 0}, {"radius": 2}]
+)
 def test_impossible_values_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
         GraphSettings.from_mapping(wrong, "study.yaml")

@@ -1,11 +1,21 @@
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from sparra.errors import UserError
 from sparra.graphs.settings import ResolvedSettings
-from sparra.graphs.similarity import feature_weights, median_pitch, similarity_matrix, spatial_order
+from sparra.graphs.similarity import (
+    BYTES_PER_PAIR,
+    feature_weights,
+    median_pitch,
+    similarity_matrix,
+    spatial_order,
+)
 
 SEEDS = st.integers(0, 2**31)
 
@@ -33,6 +43,27 @@ def test_radius_is_strict() -> None:
     found = similarity_matrix(np.zeros((3, 1)), positions, settings(radius=2.0))
     assert found.toarray()[0, 1] == pytest.approx(np.exp(-0.3))
     assert found.nnz == 2
+
+
+def test_too_many_pairs_are_refused_before_memory_is_spent() -> None:
+    positions = np.zeros((400, 2))
+    with pytest.raises(
+        UserError, match=r"79800 pairs nearer than 2, which need 0.00383 GB, more than memory_gb"
+    ) as told:
+        similarity_matrix(np.zeros((400, 1)), positions, replace(settings(), memory_gb=0.0038))
+    assert "search_radius" in told.value.mend
+    assert similarity_matrix(np.zeros((400, 1)), positions, replace(settings(), memory_gb=0.0039)).nnz == 400 * 399
+
+
+def test_memory_a_pair_is_as_stated() -> None:
+    positions = np.random.default_rng(0).uniform(0, 20, (3000, 2))
+    positions = positions[spatial_order(positions, np.zeros((3000, 1)), 2.0)]
+    similarity_matrix(np.zeros((3000, 1)), positions, settings())  # compiled before memory is traced
+    tracemalloc.start()
+    n_pairs = similarity_matrix(np.zeros((3000, 1)), positions, settings()).nnz // 2
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < BYTES_PER_PAIR * n_pairs + 500 * 3000
 
 
 def test_a_tiny_radius_in_a_wide_slide_does_not_overflow() -> None:

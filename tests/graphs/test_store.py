@@ -23,7 +23,7 @@ def graph(make_bag: MakeBag) -> SpatialGraph:
 
 def assert_same(one: SpatialGraph, other: SpatialGraph) -> None:
     assert (one.modality, one.images, one.provenance) == (other.modality, other.images, other.provenance)
-    for name in ("features", "positions", "edge_index", "node_of_patch", "image_of_node"):
+    for name in ("features", "positions", "edge_index", "node_of_patch", "image_of_node", "spread"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         assert np.asarray(getattr(one, name)).dtype == np.asarray(getattr(other, name)).dtype
 
@@ -31,6 +31,14 @@ def assert_same(one: SpatialGraph, other: SpatialGraph) -> None:
 def test_everything_comes_back(tmp_path: Path, graph: SpatialGraph) -> None:
     write_graph(tmp_path / "graph.safetensors", graph)
     assert_same(read_graph(tmp_path / "graph.safetensors"), graph)
+
+
+def test_features_are_a_read_only_map_of_the_file(tmp_path: Path, graph: SpatialGraph) -> None:
+    write_graph(tmp_path / "graph.safetensors", graph)
+    features = read_graph(tmp_path / "graph.safetensors").features
+    assert isinstance(features, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        features[0, 0] = 1
 
 
 def test_a_single_node_without_positions_comes_back(tmp_path: Path) -> None:

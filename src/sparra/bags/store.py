@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
@@ -66,12 +67,14 @@ def write_bag(
 def read_bag(path: Path) -> Bag:
     """Read a bag, features in the precision they are stored in.
 
+    Features that lie in one piece in the file, as `write_bag` leaves them, are a read-only memory map.
+
     Raises
     ------
     UserError
         If the file is absent, truncated, no bag of sparra's, or of another version.
     """
-    return _read(path, _bag_in)
+    return _read(path, lambda file: _bag_in(file, path))
 
 
 def read_preview(path: Path) -> Preview | None:
@@ -107,12 +110,21 @@ def _check_format(file: Any) -> None:
         raise UserError(f"the bag has version {file.attrs.get('version')} of the format, not {VERSION}")
 
 
-def _bag_in(file: Any) -> Bag:
+def _mapped(dataset: Any, path: Path) -> NDArray[np.floating[Any]]:
+    """Map a dataset that lies in the file as one piece; read any other."""
+    offset = dataset.id.get_offset()
+    if offset is None or dataset.size == 0:
+        values: NDArray[np.floating[Any]] = dataset[()]
+        return values
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
+def _bag_in(file: Any, path: Path) -> Bag:
     patch_size = json.loads(file.attrs["patch_size"])
     names = file["feature_names"].asstr()[()] if "feature_names" in file else ()
     return Bag(
         modality=file.attrs["modality"],
-        features=file["features"][()],
+        features=_mapped(file["features"], path),
         positions=file["positions"][()] if "positions" in file else None,
         patch_size=None if patch_size is None else tuple(patch_size),
         feature_names=tuple(str(name) for name in names),

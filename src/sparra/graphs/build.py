@@ -1,7 +1,7 @@
 """From bags to the graph of a subject."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,22 @@ from scipy.sparse import csr_array
 from sparra.bags.bag import Bag
 from sparra.errors import UserError
 from sparra.graphs.cluster import cluster_patches
-from sparra.graphs.edges import Edges, delaunay_edges, feature_edges, nearest_edges
+from sparra.graphs.edges import Edges, delaunay_edges, feature_edges, nearest_edges, radius_edges
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.settings import GraphSettings, ResolvedSettings
 from sparra.graphs.similarity import median_pitch
 
 _COLUMNS_AT_A_TIME = 64
+
+
+@dataclass(frozen=True)
+class _Clusters:
+    """The nodes of one image; attributes as in `SpatialGraph`."""
+
+    features: NDArray[np.floating[Any]]
+    positions: NDArray[np.float64] | None
+    spread: NDArray[np.float64] | None
+    node_of_patch: NDArray[np.int64]
 
 
 def build_graph(bag: Bag, settings: GraphSettings, image_key: str) -> SpatialGraph:
@@ -40,7 +50,8 @@ def build_graph(bag: Bag, settings: GraphSettings, image_key: str) -> SpatialGra
         features = bag.features.astype(np.float32)
         edges = feature_edges(features, settings.neighbours, settings.feature_metric)
         used: dict[str, Any] = {"feature_metric": settings.feature_metric, "neighbours": settings.neighbours}
-        return _graph(bag, features, None, edges, np.arange(len(bag)), image_key, used)
+        clusters = _Clusters(features, None, None, np.arange(len(bag)))
+        return _graph(bag, clusters, edges, image_key, used)
     pitch = median_pitch(bag.positions)
     resolved = settings.resolved(bag.modality, pitch)
     node_of_patch = cluster_patches(bag.features, bag.positions, resolved)
@@ -48,9 +59,10 @@ def build_graph(bag: Bag, settings: GraphSettings, image_key: str) -> SpatialGra
     order = np.lexsort(bag.positions.T)
     features = _means(bag.features, node_of_patch, order).astype(np.float32)
     positions = _means(bag.positions, node_of_patch, order)
+    spread = _spread(bag.positions, positions, node_of_patch, order)
     edges = _edges(positions, settings, resolved)
     used = {**asdict(resolved), "edges": settings.edges, "neighbours": settings.neighbours, "pitch": pitch}
-    return _graph(bag, features, positions, edges, node_of_patch, image_key, used)
+    return _graph(bag, _Clusters(features, positions, spread, node_of_patch), edges, image_key, used)
 
 
 def merge_graphs(graphs: Sequence[SpatialGraph]) -> SpatialGraph:
@@ -80,6 +92,7 @@ def merge_graphs(graphs: Sequence[SpatialGraph]) -> SpatialGraph:
     nodes_before = np.cumsum([0, *map(len, graphs)])
     images_before = np.cumsum([0, *(len(graph.images) for graph in graphs)])
     positions = [graph.positions for graph in graphs if graph.positions is not None]
+    spreads = [graph.spread for graph in graphs if graph.spread is not None]
     provenance = {key: first.provenance[key] for key in ("encoder", "feature_names") if key in first.provenance}
     by_image = {key: value for graph in graphs for key, value in graph.provenance.get("images", {}).items()}
     return SpatialGraph(
@@ -91,12 +104,15 @@ def merge_graphs(graphs: Sequence[SpatialGraph]) -> SpatialGraph:
         image_of_node=np.concatenate([g.image_of_node + n for g, n in zip(graphs, images_before, strict=False)]),
         images=images,
         provenance={**provenance, "images": by_image},
+        spread=np.concatenate(spreads) if len(spreads) == len(graphs) else None,
     )
 
 
 def _edges(positions: NDArray[np.float64], settings: GraphSettings, resolved: ResolvedSettings) -> Edges:
     if settings.edges == "knn":
         return nearest_edges(positions, settings.neighbours, resolved.connectivity)
+    if settings.edges == "radius":
+        return radius_edges(positions, resolved.connectivity)
     return delaunay_edges(positions, resolved.connectivity)
 
 
@@ -115,15 +131,20 @@ def _means(
     return means
 
 
-def _graph(
-    bag: Bag,
-    features: NDArray[np.floating[Any]],
-    positions: NDArray[np.float64] | None,
-    edges: Edges,
+def _spread(
+    of_patches: NDArray[np.float64],
+    of_nodes: NDArray[np.float64],
     node_of_patch: NDArray[np.int64],
-    image_key: str,
-    used: dict[str, Any],
-) -> SpatialGraph:
+    order: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Return √(mean |x_i - x_node|²) over each node's patches, shape (n_nodes,)."""
+    nodes = node_of_patch[order]
+    squares = ((of_patches[order] - of_nodes[nodes]) ** 2).sum(axis=1)
+    spread: NDArray[np.float64] = np.sqrt(np.bincount(nodes, squares) / np.bincount(nodes))
+    return spread
+
+
+def _graph(bag: Bag, clusters: _Clusters, edges: Edges, image_key: str, used: dict[str, Any]) -> SpatialGraph:
     patch_size = None if bag.patch_size is None else list(bag.patch_size)
     image = {"bag": dict(bag.provenance), "patch_size": patch_size, "graph": used}
     provenance = {
@@ -131,9 +152,16 @@ def _graph(
         "feature_names": list(bag.feature_names),
         "images": {image_key: image},
     }
-    image_of_node = np.zeros(len(features), dtype=np.int64)
     return SpatialGraph(
-        bag.modality, features, positions, edges, node_of_patch, image_of_node, (image_key,), provenance
+        modality=bag.modality,
+        features=clusters.features,
+        positions=clusters.positions,
+        edge_index=edges,
+        node_of_patch=clusters.node_of_patch,
+        image_of_node=np.zeros(len(clusters.features), dtype=np.int64),
+        images=(image_key,),
+        provenance=provenance,
+        spread=clusters.spread,
     )
 
 

@@ -68,6 +68,24 @@ def nearest_edges(positions: NDArray[np.float64], neighbours: int, max_length: f
     return _symmetric(_short(pairs, positions, max_length), n_nodes)
 
 
+def radius_edges(positions: NDArray[np.float64], radius: float) -> Edges:
+    """Join all pairs of nodes that lie no farther apart than `radius`.
+
+    Parameters
+    ----------
+    positions : ndarray of float64, shape (n_nodes, d)
+    radius : float
+        In the unit of `positions`.
+
+    Returns
+    -------
+    ndarray of int64, shape (2, n_edges)
+    """
+    # A little wider, so that pairs at just the radius do not hang on the tree's rounding; `_short` decides.
+    found = cKDTree(positions).query_pairs(radius * (1 + 1e-9), output_type="ndarray")
+    return _symmetric(_short(found.astype(np.int64), positions, radius), len(positions))
+
+
 def feature_edges(features: NDArray[np.floating[Any]], neighbours: int, metric: FeatureMetric) -> Edges:
     """Join each node with those of the most similar features, for bags without positions.
 

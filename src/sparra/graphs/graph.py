@@ -31,6 +31,9 @@ class SpatialGraph:
         Keys of the images, in the order of their patches in `node_of_patch`.
     provenance : mapping
         JSON-ready: graph settings, encoder, hashes of the bags.
+    spread : ndarray of float64, shape (n_nodes,), or None
+        Root-mean-square distance of the members to the node's position, in the unit of `positions`: 0 for a node
+        of one patch. None where there are no positions.
     """
 
     modality: Modality
@@ -41,6 +44,7 @@ class SpatialGraph:
     image_of_node: NDArray[np.int64]
     images: tuple[str, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    spread: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -49,3 +53,9 @@ class SpatialGraph:
     def member_counts(self) -> NDArray[np.int64]:
         """Number of patches in each node, shape (n_nodes,)."""
         return np.bincount(self.node_of_patch, minlength=len(self)).astype(np.int64)
+
+    @property
+    def members(self) -> list[NDArray[np.int64]]:
+        """Patches of each node, ascending, as indices into `node_of_patch`: one array a node."""
+        by_node = np.argsort(self.node_of_patch, kind="stable").astype(np.int64)
+        return np.split(by_node, np.cumsum(self.member_counts)[:-1])

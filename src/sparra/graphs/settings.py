@@ -35,17 +35,22 @@ class GraphSettings(Settings):
     search_radius : float or None
         Patches at this distance or farther have similarity zero. Published: 1000 µm; 4 pitches.
     connectivity : float or None
-        Longest edge between two nodes. Published: 2000 µm; 8 pitches.
+        Longest edge between two nodes. Published: 2000 µm; 8 pitches. At least 2 pitches where it is left out:
+        slides in patches of 2 mm and more (HIPT's regions of 4096 px) would have no edge at all.
     feature_metric : {"standardised", "raw"}
         ``raw``: f is the Euclidean distance of the features as they are, as published; with features of small
         scale the clustering is then spatial alone. ``standardised``: features are divided by their standard
         deviation over the bag, constant ones are left out, and f is the root-mean-square difference over the rest,
         so that two unrelated patches lie about √2 apart whatever the encoder and its dimension.
-    edges : {"delaunay", "knn"}
-        Delaunay triangulation of the nodes, or `neighbours` nearest nodes; either without edges longer than
-        `connectivity`. Bags without positions always take the nearest nodes in the space of the features.
+    edges : {"delaunay", "knn", "radius"}
+        Delaunay triangulation of the nodes; or `neighbours` nearest nodes; or all nodes. Each without edges longer
+        than `connectivity`; for ``radius`` choose it, since the published length, a limit for Delaunay, joins
+        hundreds of nodes to each. Bags without positions take the nearest nodes in the space of the features.
     neighbours : int
         Number of nearest nodes, where edges are made from these.
+    memory_gb : float
+        A graph whose pairs of neighbouring patches need more than this (10⁹ bytes, 48 a pair) is refused with a
+        sentence, before they are written. Features come on top, see docs/graphs.md.
     """
 
     distance_rate: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -54,8 +59,9 @@ class GraphSettings(Settings):
     search_radius: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     connectivity: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     feature_metric: FeatureMetric = "standardised"
-    edges: Literal["delaunay", "knn"] = "delaunay"
+    edges: Literal["delaunay", "knn", "radius"] = "delaunay"
     neighbours: int = Field(default=8, ge=1)
+    memory_gb: float = Field(default=8.0, gt=0, allow_inf_nan=False)
 
     def resolved(self, modality: Modality, pitch: float) -> "ResolvedSettings":
         """Return the settings with nothing left out, for a bag whose patches lie `pitch` (µm or mm) apart."""
@@ -67,8 +73,9 @@ class GraphSettings(Settings):
             feature_rate=_given(self.feature_rate, rates[self.feature_metric]),
             cut=self.cut,
             search_radius=_given(self.search_radius, published.search_radius * unit),
-            connectivity=_given(self.connectivity, published.connectivity * unit),
+            connectivity=_given(self.connectivity, max(published.connectivity * unit, _LEAST_PITCHES * pitch)),
             feature_metric=self.feature_metric,
+            memory_gb=self.memory_gb,
         )
 
 
@@ -82,6 +89,7 @@ class ResolvedSettings:
     search_radius: float
     connectivity: float
     feature_metric: FeatureMetric
+    memory_gb: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,8 @@ _PUBLISHED: dict[Modality, _Published] = {
     "ct": _Published(0.2, 0.1, 4.0, 8.0, in_pitches=True),
 }
 
+_LEAST_PITCHES = 2.0
+
 #: λ_f of the standardised metric, chosen so that the default encoders at their default patches give about 3 to 6 a
 #: node: 3.5 and 3.9 on two real slides, 3.1 to 7.9 on seven real CTs. Smaller patches make larger nodes.
 STANDARDISED_FEATURE_RATE: dict[Modality, float] = {"slide": 0.35, "ct": 2.0}
@@ -109,11 +119,8 @@ def default_graph_settings(modality: Modality) -> GraphSettings:
     published = _PUBLISHED[modality]
     if published.in_pitches:
         return GraphSettings()
-    return GraphSettings(
-        distance_rate=published.distance_rate,
-        search_radius=published.search_radius,
-        connectivity=published.connectivity,
-    )
+    # The connectivity stays open: it is wider on a grid of more than half that length.
+    return GraphSettings(distance_rate=published.distance_rate, search_radius=published.search_radius)
 
 
 def _given(value: float | None, otherwise: float) -> float:

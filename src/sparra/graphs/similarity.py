@@ -8,12 +8,17 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
+from sparra.errors import UserError
 from sparra.graphs.compiled import compiled
 from sparra.graphs.settings import FeatureMetric, ResolvedSettings
 
 Floats = NDArray[np.floating[Any]]
 
-_COLUMNS_AT_A_TIME = 64
+#: Memory that a pair of neighbouring patches takes at most: its value and its column (8 + 4 bytes) in the upper
+#: triangle, in the lower one, and twice in their sum.
+BYTES_PER_PAIR = 48
+
+_ROWS_AT_A_TIME = 256
 # Standard deviations below this share of the largest value are rounding of float32, not variation.
 _CONSTANT = 1e-6
 
@@ -57,12 +62,18 @@ def feature_weights(features: Floats, metric: FeatureMetric) -> NDArray[np.float
     n_features = features.shape[1]
     if metric == "raw":
         return np.ones(n_features)
+    starts = range(0, len(features), _ROWS_AT_A_TIME)
+    total, largest, squares = np.zeros((3, n_features))
+    for start in starts:
+        rows = features[start : start + _ROWS_AT_A_TIME].astype(np.float64)
+        total += rows.sum(axis=0)
+        np.maximum(largest, np.abs(rows).max(axis=0), out=largest)
+    for start in starts:
+        squares += ((features[start : start + _ROWS_AT_A_TIME] - total / len(features)) ** 2).sum(axis=0)
+    variance = squares / len(features)
+    varies = np.sqrt(variance) > _CONSTANT * largest
     weights = np.zeros(n_features)
-    for start in range(0, n_features, _COLUMNS_AT_A_TIME):
-        columns = features[:, start : start + _COLUMNS_AT_A_TIME].astype(np.float64)
-        deviation = columns.std(axis=0)
-        varies = deviation > _CONSTANT * np.abs(columns).max(axis=0)
-        weights[start : start + _COLUMNS_AT_A_TIME][varies] = deviation[varies] ** -2.0
+    weights[varies] = 1.0 / variance[varies]
     return weights / max(1, int(np.count_nonzero(weights)))
 
 
@@ -91,12 +102,18 @@ def similarity_matrix(features: Floats, positions: NDArray[np.float64], settings
     -------
     csr_array of float64, shape (n_patches, n_patches)
         Without a diagonal. Memory is proportional to the number of pairs.
+
+    Raises
+    ------
+    UserError
+        If the pairs need more memory than `settings.memory_gb`.
     """
     grid = _grid(positions, settings.search_radius)
     n_patches = len(positions)
     counts = np.zeros(n_patches + 1, dtype=np.int64)
     _count_pairs(grid, settings.search_radius, counts)
     pointers = np.cumsum(counts)
+    _check_memory(int(pointers[-1]), n_patches, settings)
     columns = np.empty(pointers[-1], dtype=np.int32 if pointers[-1] < 2**30 else np.int64)
     values = np.empty(pointers[-1])
     weights = feature_weights(features, settings.feature_metric)
@@ -104,6 +121,16 @@ def similarity_matrix(features: Floats, positions: NDArray[np.float64], settings
     _fill_pairs(grid, settings.search_radius, features, weights, rates, pointers, columns, values)
     upper = csr_array((values, columns, pointers.astype(columns.dtype)), shape=(n_patches, n_patches))
     return upper + upper.T.tocsr()
+
+
+def _check_memory(n_pairs: int, n_patches: int, settings: ResolvedSettings) -> None:
+    needed = n_pairs * BYTES_PER_PAIR / 1e9
+    if needed > settings.memory_gb:
+        raise UserError(
+            f"{n_patches} patches have {n_pairs} pairs nearer than {settings.search_radius:g}, "
+            f"which need {needed:.3g} GB, more than memory_gb ({settings.memory_gb:g})",
+            mend="Lower search_radius, take patches farther apart, or raise memory_gb if the machine has it",
+        )
 
 
 def _cells(positions: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

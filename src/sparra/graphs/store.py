@@ -1,15 +1,17 @@
 """Graphs on disk: safetensors, whole or absent, opened as a memory map.
 
-Tensors: ``features``, ``edge_index``, ``node_of_patch``, ``image_of_node`` and, where known, ``positions``. The
-header's metadata hold one JSON text, ``sparra``, with ``format``, ``version``, ``modality``, ``images`` and
-``provenance``: one, since safetensors writes several in any order, and equal graphs should be equal files.
+Tensors: ``features``, ``edge_index``, ``node_of_patch``, ``image_of_node`` and, where known, ``positions`` and
+``spread``. The header's metadata hold one JSON text, ``sparra``, with ``format``, ``version``, ``modality``,
+``images`` and ``provenance``: one, since safetensors writes several in any order, and equal graphs should be equal
+files.
 """
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -19,6 +21,9 @@ from sparra.graphs.graph import SpatialGraph
 
 FORMAT = "sparra-graph"
 VERSION = 1
+
+# Little-endian, as safetensors stores them.
+_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
 def write_graph(path: Path, graph: SpatialGraph, dtype: Literal["float32", "float16"] = "float32") -> None:
@@ -46,8 +51,9 @@ def write_graph(path: Path, graph: SpatialGraph, dtype: Literal["float32", "floa
         "node_of_patch": np.ascontiguousarray(graph.node_of_patch),
         "image_of_node": np.ascontiguousarray(graph.image_of_node),
     }
-    if graph.positions is not None:
-        tensors["positions"] = np.ascontiguousarray(graph.positions)
+    for name, values in (("positions", graph.positions), ("spread", graph.spread)):
+        if values is not None:
+            tensors[name] = np.ascontiguousarray(values)
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -62,6 +68,8 @@ def write_graph(path: Path, graph: SpatialGraph, dtype: Literal["float32", "floa
 def read_graph(path: Path) -> SpatialGraph:
     """Read a graph, features in the precision they are stored in.
 
+    Features are a read-only memory map: pages are read when they are used, and the system may drop them again.
+
     Raises
     ------
     UserError
@@ -72,6 +80,7 @@ def read_graph(path: Path) -> SpatialGraph:
         raise UserError("there is no such graph", path, "Correct the path or build the graph")
     try:
         with safe_open(path, framework="numpy") as file:
+            names = set(file.keys())
             header = json.loads((file.metadata() or {}).get("sparra", "{}"))
             if header.get("format") != FORMAT:
                 raise UserError("this safetensors file is not a sparra graph", path, mend)
@@ -79,14 +88,24 @@ def read_graph(path: Path) -> SpatialGraph:
                 raise UserError(f"the graph has version {header['version']}, not {VERSION}", path, mend)
             return SpatialGraph(
                 modality=header["modality"],
-                features=file.get_tensor("features"),
-                positions=file.get_tensor("positions") if "positions" in file.keys() else None,  # noqa: SIM118
+                features=_mapped(path, "features"),
+                positions=file.get_tensor("positions") if "positions" in names else None,
                 edge_index=file.get_tensor("edge_index"),
                 node_of_patch=file.get_tensor("node_of_patch"),
                 image_of_node=file.get_tensor("image_of_node"),
                 images=tuple(header["images"]),
                 provenance=header["provenance"],
+                spread=file.get_tensor("spread") if "spread" in names else None,
             )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the graph cannot be read, it is damaged or no safetensors ({reason})", path, mend) from None
+
+
+def _mapped(path: Path, name: str) -> NDArray[np.floating[Any]]:
+    """Map one tensor of a safetensors file: 8 bytes with the header's length, the header, then the tensors."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    shape = tuple(entry["shape"])
+    return np.memmap(path, _DTYPES[entry["dtype"]], "r", 8 + length + entry["data_offsets"][0], shape)

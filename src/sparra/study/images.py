@@ -13,6 +13,7 @@ from sparra.pathology.slide import check_slide
 from sparra.radiology.extract import extract_ct
 from sparra.radiology.io import check_ct
 from sparra.radiology.settings import CtSettings
+from sparra.study.settings import FloatType
 from sparra.study.sidecar import begin, make_key, mark_done
 
 
@@ -40,15 +41,15 @@ def inputs_of(image: ImageRecord) -> dict[str, Path]:
     return {"image": image.path, **({"mask": image.mask} if image.mask else {})}
 
 
-def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings) -> dict[str, Any]:
+def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtype: FloatType) -> dict[str, Any]:
     """Return the settings that an image's bag depends on (JSON-ready)."""
     stage = {} if is_bag_file(image.path) else (ct if image.modality == "ct" else slide).model_dump(mode="json")
     label = list(image.label) if image.label else None
     spacing = list(image.spacing_mm) if image.spacing_mm else None
-    return {"settings": stage, "label": label, "mpp": image.mpp, "spacing_mm": spacing}
+    return {"settings": stage, "label": label, "mpp": image.mpp, "spacing_mm": spacing, "dtype": dtype}
 
 
-def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, output: Path) -> None:
+def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtype: FloatType, output: Path) -> None:
     """Write the bag of one image and its sidecar.
 
     Raises
@@ -56,10 +57,10 @@ def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, outp
     UserError
         If the image cannot be turned into a bag.
     """
-    key = make_key("extract", inputs_of(image), parameters_of(image, ct, slide))
+    key = make_key("extract", inputs_of(image), parameters_of(image, ct, slide, dtype))
     begin(output)
     bag, preview = _bag_of(image, ct, slide)
-    write_bag(output, bag, preview)
+    write_bag(output, bag, preview, dtype)
     mark_done(output, key)
 
 

@@ -68,6 +68,11 @@ class StudyLayout:
         """The HTML page."""
         return self.root / "report" / "index.html"
 
+    @property
+    def graph_summary(self) -> Path:
+        """CSV of graph summaries, one row a subject and modality; see `sparra.graphs.summary`."""
+        return self.root / "graphs" / "summary.csv"
+
     def bag(self, modality: Modality, image_key: str) -> Path:
         """HDF5 bag of one image."""
         return self.root / "features" / modality / f"{image_key}.h5"

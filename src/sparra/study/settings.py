@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from sparra.cohort.settings import CohortSettings
 from sparra.errors import UserError
 from sparra.graphs.settings import GraphSettings, default_graph_settings
+from sparra.modality import Modality
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
 from sparra.pathology.encoders import slide_encoders
@@ -24,12 +25,55 @@ from sparra.training.settings import TrainingSettings
 MethodModality = Literal["ct", "slide", "joint"]
 
 
+FloatType = Literal["float32", "float16"]
+
+
+class PrecisionSettings(Settings):
+    """Precision of features on disk, by modality.
+
+    float16 halves the files. It suits a network's features; hand-crafted ones may be too large (beyond 65504,
+    which is refused) or too small for it.
+    """
+
+    ct: FloatType = "float32"
+    slide: FloatType = "float32"
+
+    def of(self, modality: Modality) -> FloatType:
+        """Return the precision of a modality."""
+        return self.ct if modality == "ct" else self.slide
+
+
+class BagsSettings(Settings):
+    """How bags are stored.
+
+    Attributes
+    ----------
+    dtype : PrecisionSettings
+        Precision of the patch features on disk.
+    """
+
+    dtype: PrecisionSettings = PrecisionSettings()
+
+
 class GraphsSettings(Settings):
-    """Graph parameters of each modality, and whether to draw every graph."""
+    """Graph parameters of each modality, and what is written of every graph.
+
+    Attributes
+    ----------
+    ct, slide : GraphSettings
+    dtype : PrecisionSettings
+        Precision of the node features on disk.
+    pictures : bool
+        Whether to draw every graph over its image.
+    summaries : bool
+        Whether to write ``graphs/summary.csv``, one row a subject and modality.
+    """
 
     ct: GraphSettings = default_graph_settings("ct")
     slide: GraphSettings = default_graph_settings("slide")
+    dtype: PrecisionSettings = PrecisionSettings()
     pictures: bool = False
+    summaries: bool = False
 
 
 class MethodsSettings(Settings):
@@ -73,7 +117,7 @@ class StudySettings(Settings):
         Seeds every random draw.
     workers : int or None
         Processes that work at a time; None takes the number of processors.
-    ct, slide, graphs, methods, training, evaluation, report : Settings
+    ct, slide, bags, graphs, methods, training, evaluation, report : Settings
         Settings of the stages.
     """
 
@@ -84,6 +128,7 @@ class StudySettings(Settings):
     workers: int | None = Field(default=None, ge=1)
     ct: CtSettings = CtSettings()
     slide: SlideSettings = SlideSettings()
+    bags: BagsSettings = BagsSettings()
     graphs: GraphsSettings = GraphsSettings()
     methods: MethodsSettings = MethodsSettings()
     training: TrainingSettings = TrainingSettings()

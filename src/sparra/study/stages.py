@@ -6,21 +6,25 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from sparra.bags import read_bag, read_preview
 from sparra.cohort.check import Cohort
-from sparra.cohort.problems import Problem
+from sparra.cohort.problems import Problem, problem_of
 from sparra.cohort.tables import ImageRecord, subject_key
-from sparra.files import read_json, sha256_of, write_json
+from sparra.errors import UserError
+from sparra.files import atomic_path, read_json, sha256_of, write_json
 from sparra.graphs.build import build_graph, merge_graphs
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.picture import draw_graph
 from sparra.graphs.settings import GraphSettings
-from sparra.graphs.store import write_graph
+from sparra.graphs.store import read_graph, write_graph
+from sparra.graphs.summary import summarise_graph
 from sparra.modality import MODALITIES, Modality
 from sparra.study.images import extract_image, inputs_of, parameters_of
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
-from sparra.study.settings import StudySettings
+from sparra.study.settings import GraphsSettings, StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done, sidecar_path
 
 GraphIndex = dict[str, dict[str, str]]
@@ -33,7 +37,13 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
         Item(
             image.subject_id,
             str(image.path),
-            (image, settings.ct, settings.slide, layout.bag(image.modality, image.key)),
+            (
+                image,
+                settings.ct,
+                settings.slide,
+                settings.bags.dtype.of(image.modality),
+                layout.bag(image.modality, image.key),
+            ),
         )
         for image in pending
     ]
@@ -41,7 +51,7 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
 
 
 def _bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
-    parameters = parameters_of(image, settings.ct, settings.slide)
+    parameters = parameters_of(image, settings.ct, settings.slide, settings.bags.dtype.of(image.modality))
     return is_current(layout.bag(image.modality, image.key), "extract", inputs_of(image), parameters)
 
 
@@ -77,22 +87,20 @@ def build_graphs(
     for (subject_id, modality), path in current.items():
         if (subject_id, modality) not in odd:
             index[subject_id][modality] = str(path.relative_to(layout.root))
-    return dict(index), [*problems, *odd.values()]
+    problems += [*odd.values(), *_write_summaries(settings, layout, index)]
+    return dict(index), problems
 
 
 def _graph_item(
     settings: StudySettings, layout: StudyLayout, subject_id: str, modality: Modality, keys: Sequence[str]
 ) -> Item:
-    graph_settings = settings.graphs.ct if modality == "ct" else settings.graphs.slide
-    output = layout.graph(modality, subject_key(subject_id))
-    arguments = (layout, modality, keys, graph_settings, settings.graphs.pictures, output)
+    arguments = (layout, modality, keys, settings.graphs, layout.graph(modality, subject_key(subject_id)))
     return Item(subject_id, f"{modality} graph of subject {subject_id}", arguments)
 
 
 def _graph_is_current(item: Item) -> bool:
-    layout, modality, keys, graph_settings, picture, output = item.arguments
-    inputs = _graph_inputs(layout, modality, keys)
-    return is_current(output, "graph", inputs, _graph_parameters(graph_settings, picture))
+    layout, modality, keys, settings, output = item.arguments
+    return is_current(output, "graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, modality))
 
 
 def _odd_kinds(graphs: Mapping[tuple[str, Modality], Path]) -> dict[tuple[str, Modality], Problem]:
@@ -125,31 +133,51 @@ def _graph_inputs(layout: StudyLayout, modality: Modality, keys: Sequence[str]) 
     return {key: layout.bag(modality, key) for key in keys}
 
 
-def _graph_parameters(settings: GraphSettings, picture: bool) -> dict[str, object]:
-    return {**settings.model_dump(mode="json"), "picture": picture}
+def _graph_parameters(settings: GraphsSettings, modality: Modality) -> dict[str, object]:
+    parameters = _settings_of(settings, modality).model_dump(mode="json")
+    return {**parameters, "picture": settings.pictures, "dtype": settings.dtype.of(modality)}
+
+
+def _settings_of(settings: GraphsSettings, modality: Modality) -> GraphSettings:
+    return settings.ct if modality == "ct" else settings.slide
+
+
+def _write_summaries(settings: StudySettings, layout: StudyLayout, index: GraphIndex) -> list[Problem]:
+    """Write the table of graph summaries, or remove that of an earlier run."""
+    problems: list[Problem] = []
+    if not settings.graphs.summaries:
+        layout.graph_summary.unlink(missing_ok=True)
+        return problems
+    rows = []
+    for subject_id, paths in sorted(index.items()):
+        for modality, path in sorted(paths.items()):
+            try:
+                summary = summarise_graph(read_graph(layout.root / path))
+            except UserError as error:
+                problems.append(problem_of(error, "graph", subject_id, f"{modality} summary of subject {subject_id}"))
+                continue
+            rows.append({"subject_id": subject_id, "modality": modality, **summary})
+    with atomic_path(layout.graph_summary) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+    return problems
 
 
 def write_subject_graph(
-    layout: StudyLayout,
-    modality: Modality,
-    keys: Sequence[str],
-    settings: GraphSettings,
-    picture: bool,
-    output: Path,
+    layout: StudyLayout, modality: Modality, keys: Sequence[str], settings: GraphsSettings, output: Path
 ) -> None:
     """Build one subject's graph of one modality from its bags, and write it with its sidecar."""
-    key = make_key("graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, picture))
+    key = make_key("graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, modality))
     begin(output)
     graphs = []
     for image_key in keys:
         path = layout.bag(modality, image_key)
-        graph = build_graph(read_bag(path), settings, image_key)
-        preview = read_preview(path) if picture else None
+        graph = build_graph(read_bag(path), _settings_of(settings, modality), image_key)
+        preview = read_preview(path) if settings.pictures else None
         if preview is not None and graph.positions is not None:
             draw_graph(graph, preview, output.parent / f"{image_key}.png")
         graphs.append(graph)
     merged = merge_graphs(graphs)
-    write_graph(output, merged)
+    write_graph(output, merged, settings.dtype.of(modality))
     mark_done(output, {**key, "kind": _kind(merged)})
 
 

@@ -1,0 +1,1 @@
+"""Studies and timings, one command each."""

@@ -1,0 +1,1 @@
+"""What the benchmarks share: bags and plain references."""
