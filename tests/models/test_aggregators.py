@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sparra.models.batch import GraphBatch
+from sparra.models.importance import smoothed_over_neighbours
 from sparra.models.registry import aggregators
 from sparra.models.settings import SparraSettings
 
@@ -186,3 +187,45 @@ def test_presets_are_overridden_by_keys_beside_them():
     assert (settings.kl_weight, settings.pool_ratio.ct, settings.pool_ratio.slide) == (0.5, 0.4, 0.2)
     assert settings.gate == "joint"
     assert SparraSettings.model_validate(settings.model_dump()) == settings
+
+
+def test_default_embeds_the_gated_mean_of_the_branch_with_a_gate_of_the_squared_sinh():
+    graphs = {"ct": batch(6, [7, 4])}
+    model = build("sparra", {}, {"ct": 6})
+    graph = graphs["ct"]
+    output = model(graphs)
+    hidden = model.branches["ct"](graph.features)
+    _, second = model.poolings["ct"](hidden, graph)
+    answer = model.encoders["ct"](torch.cat([second.features, hidden], dim=1))[:, 0]
+    rate = 0.01 + 0.5 * (torch.sinh(answer) ** 2 + torch.exp(model.encoders["ct"].output.bias[1]))
+    for subject in range(2):
+        inside = graph.subject == subject
+        gate = rate[inside] / rate[inside].sum()
+        torch.testing.assert_close(output.embedding[subject], gate @ hidden[inside])
+
+
+def test_default_keeps_small_graphs_whole_and_stays_finite_for_any_encoder_output():
+    graphs = {"ct": batch(6, [300, 5])}
+    model = build("sparra", {}, {"ct": 6})
+    with torch.no_grad():
+        model.encoders["ct"].output.weight.mul_(1e6)
+    output = model(graphs)
+    assert len(model._posterior("ct", graphs["ct"]).kept) == 305
+    assert torch.isfinite(output.embedding).all()
+    assert torch.isfinite(output.importance["ct"]).all()
+
+
+def test_smoothed_importance_is_the_mean_over_the_closed_neighbourhood():
+    graph = batch(6, [4, 3])
+    importance = torch.tensor([0.7, 0.1, 0.1, 0.1, 0.2, 0.3, 0.5])
+    smoothed = smoothed_over_neighbours(importance, graph)
+    # Chains: end nodes average over two nodes, inner nodes over three.
+    first = torch.tensor([0.8 / 2, 0.9 / 3, 0.3 / 3, 0.2 / 2])
+    second = torch.tensor([0.5 / 2, 1.0 / 3, 0.8 / 2])
+    torch.testing.assert_close(smoothed, torch.cat([first / first.sum(), second / second.sum()]))
+
+
+def test_published_presets_have_none_of_the_departures():
+    for preset in ("paper", "released"):
+        settings = SparraSettings(preset=preset)
+        assert (settings.link, settings.gate_sees, settings.smooth_importance) == ("linear", "graph", False)

@@ -7,6 +7,7 @@ from torch import nn
 
 from sparra.models.aggregator import Aggregator
 from sparra.models.batch import Aggregation, GraphBatch
+from sparra.models.fused import full_precision, widened
 from sparra.models.layers import GatedAttention, feature_branch, segment_softmax, segment_sum
 from sparra.models.settings import ABMILSettings
 
@@ -45,10 +46,11 @@ class ABMILAggregator(Aggregator):
         importance = {}
         for modality in self.embedding_sizes:
             graph = graphs[modality]
-            hidden = self.branches[modality](graph.features)
-            logits = self.attentions[modality](hidden).squeeze(1)
+            hidden = self.branches[modality](graph.parts)
+            logits = widened(self.attentions[modality](hidden)).squeeze(1)
             attention = segment_softmax(logits, graph.subject, graph.n_subjects)
             importance[modality] = attention
-            parts.append(segment_sum(hidden * attention.unsqueeze(1), graph.subject, graph.n_subjects))
+            parts.append(segment_sum(widened(hidden) * attention.unsqueeze(1), graph.subject, graph.n_subjects))
         embedding = torch.cat(parts, dim=1)
-        return Aggregation(embedding, self.predictor(embedding).squeeze(1), importance)
+        with full_precision(embedding):
+            return Aggregation(embedding, self.predictor(embedding).squeeze(1), importance)

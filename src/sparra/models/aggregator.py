@@ -3,9 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from sparra.models.batch import Aggregation, GraphBatch
+from sparra.models.uncertainty import Spread
 
 
 class Aggregator(nn.Module, ABC):
@@ -24,3 +26,7 @@ class Aggregator(nn.Module, ABC):
     @abstractmethod
     def forward(self, graphs: Mapping[str, GraphBatch]) -> Aggregation:
         """Aggregate a batch; `graphs` holds every modality, perhaps with no node."""
+
+    def spread(self, graphs: Mapping[str, GraphBatch], generator: torch.Generator, n_draws: int) -> Spread | None:
+        """Return the posterior spread of importance and risk over `n_draws`; None where the model has no posterior."""
+        return None

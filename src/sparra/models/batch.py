@@ -1,19 +1,21 @@
 """What every aggregator takes and gives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
 class GraphBatch:
     """Graphs of one modality for a batch of B subjects, as one disconnected graph.
 
-    Attributes
+    Parameters
     ----------
-    features : Tensor, shape (n_nodes, n_features)
-        Standardised node features of all subjects that have this modality, one subject after the other.
+    features : Tensor, shape (n_nodes, n_features), or sequence of Tensor with n_nodes rows in all
+        Standardised node features of all subjects that have this modality, one subject after the other. A
+        sequence is joined only if an aggregator asks for ``features``.
     edge_index : Tensor of int64, shape (2, n_edges)
         Indices into the nodes of this batch; both directions, no self-loops.
     subject : Tensor of int64, shape (n_nodes,)
@@ -21,12 +23,56 @@ class GraphBatch:
         owns no node.
     n_subjects : int
         B, the number of subjects of the whole batch, equal over modalities.
+    whole : Tensor of int64, shape (n,), optional
+        Where this batch is a chunk of a larger one: the number of nodes of each of that one's n subjects.
+        Penalties of its chunks then add up to those of the larger batch.
     """
 
-    features: Tensor
-    edge_index: Tensor
-    subject: Tensor
-    n_subjects: int
+    def __init__(
+        self,
+        features: Tensor | Sequence[Tensor],
+        edge_index: Tensor,
+        subject: Tensor,
+        n_subjects: int,
+        whole: Tensor | None = None,
+    ) -> None:
+        self.parts = (features,) if isinstance(features, Tensor) else tuple(features)
+        self.edge_index = edge_index
+        self.subject = subject
+        self.n_subjects = n_subjects
+        self._whole = whole
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Features of all nodes as one tensor, shape (n_nodes, n_features)."""
+        return self.parts[0] if len(self.parts) == 1 else torch.cat(self.parts)
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes."""
+        return len(self.subject)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of a node."""
+        return self.parts[0].shape[1]
+
+    @property
+    def counts(self) -> Tensor:
+        """Nodes of each subject, shape (B,)."""
+        return torch.bincount(self.subject, minlength=self.n_subjects)
+
+    @property
+    def whole(self) -> Tensor:
+        """Nodes of each subject of the batch that this one is a chunk of; its own where it is none."""
+        return self.counts if self._whole is None else self._whole
+
+    def parts_of(self, index: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return each part with the rows of it that `index` (ascending) names among all nodes."""
+        ends = torch.tensor([len(part) for part in self.parts], device=index.device).cumsum(0)
+        split = torch.searchsorted(index, ends).tolist()
+        bounds = zip(self.parts, [0, *ends.tolist()[:-1]], [0, *split[:-1]], split, strict=True)
+        return [(part, index[first:last] - start) for part, start, first, last in bounds if last > first]
 
 
 @dataclass(frozen=True)
@@ -42,7 +88,8 @@ class Aggregation:
     importance : mapping of modality to Tensor, each of shape (n_nodes,)
         Weight of every node of that modality's batch, summing to one over the nodes of a subject.
     penalties : mapping of str to Tensor
-        Named scalar terms to be added to the Cox loss, already weighted (e.g. ``kl``, ``reconstruction``).
+        Named scalar terms to be added to the Cox loss, already weighted (e.g. ``kl``, ``reconstruction``). Where
+        the batch is a chunk, its share of the larger batch's.
     """
 
     embedding: Tensor

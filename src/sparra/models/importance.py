@@ -36,7 +36,7 @@ def importance_of_all_nodes(
         Sums to one over the nodes of each subject.
     """
     first, second = stages
-    n_nodes = len(graph.features)
+    n_nodes = graph.n_nodes
     stage_and_score = (first.score.detach() + 1.0) / 2.0
     stage_and_score[first.kept] = 1.0 + (second.score.detach() + 1.0) / 2.0
     # Strictly inside (0, 1), so that the best dropped node stays below the lowest kept one.
@@ -49,3 +49,24 @@ def importance_of_all_nodes(
     importance = rank * ceiling[graph.subject]
     importance[kept] = gate
     return importance / segment_sum(importance, graph.subject, graph.n_subjects)[graph.subject]
+
+
+def smoothed_over_neighbours(importance: Tensor, graph: GraphBatch) -> Tensor:
+    r"""Average over each node and its neighbours: :math:`(D + I)^{-1} (A + I) w`, then to a sum of one a subject.
+
+    What carries a risk is larger than one node, while a single node's gate is noisy. A map for the eye and for
+    localisation; the embedding uses the gate itself.
+
+    Parameters
+    ----------
+    importance : Tensor, shape (n_nodes,)
+    graph : GraphBatch
+
+    Returns
+    -------
+    Tensor, shape (n_nodes,)
+    """
+    source, target = graph.edge_index
+    total = importance.index_add(0, target, importance[source])
+    mean = total / (torch.bincount(target, minlength=len(importance)) + 1)
+    return mean / segment_sum(mean, graph.subject, graph.n_subjects)[graph.subject]

@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from sparra.models.fused import FeatureBranch, gated_product, is_fast
+
 
 def segment_sum(values: Tensor, segment: Tensor, n_segments: int) -> Tensor:
     """Sum rows of `values` (n, …) that share a value of `segment` (n,); shape (n_segments, …)."""
@@ -102,6 +104,13 @@ class GraphConvolution(nn.Module):
         return adjacency @ (features @ self.weight) + self.bias
 
 
+def kept_counts(counts: Tensor, ratio: float, minimum_nodes: int) -> Tensor:
+    r"""Return :math:`k = \min(n, \max(\lceil ratio \cdot n \rceil, minimum\_nodes))` for `counts` n of nodes."""
+    # The small term undoes rounding such as 0.2 · 15 = 3.0000000000000004.
+    wanted = torch.ceil(ratio * counts.double() - 1e-6).long().clamp(min=minimum_nodes)
+    return torch.minimum(wanted, counts)
+
+
 def top_k_nodes(score: Tensor, subject: Tensor, n_subjects: int, ratio: float, minimum_nodes: int) -> Tensor:
     r"""Choose each subject's k best, :math:`k = \min(n, \max(\lceil ratio \cdot n \rceil, minimum\_nodes))`.
 
@@ -122,9 +131,7 @@ def top_k_nodes(score: Tensor, subject: Tensor, n_subjects: int, ratio: float, m
         Kept nodes in ascending order.
     """
     counts = torch.bincount(subject, minlength=n_subjects)
-    # The small term undoes rounding such as 0.2 · 15 = 3.0000000000000004.
-    wanted = torch.ceil(ratio * counts.double() - 1e-6).long().clamp(min=minimum_nodes)
-    keep = torch.minimum(wanted, counts)
+    keep = kept_counts(counts, ratio, minimum_nodes)
     by_score = torch.argsort(score, descending=True, stable=True)
     order = by_score[torch.argsort(subject[by_score], stable=True)]
     starts = counts.cumsum(0) - counts
@@ -219,11 +226,14 @@ class GatedAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (n_nodes, n_inputs) to (n_nodes, n_outputs)."""
+        if is_fast(features) and self.tanh_arm.weight.dtype == torch.float32:
+            rate = self.dropout.p if self.training else 0.0
+            return cast(Tensor, self.output(gated_product(features, self.tanh_arm, self.sigmoid_arm, rate)))
         first = self.dropout(torch.tanh(self.tanh_arm(features)))
         second = self.dropout(torch.sigmoid(self.sigmoid_arm(features)))
         return cast(Tensor, self.output(first * second))
 
 
-def feature_branch(n_inputs: int, n_outputs: int, dropout: float) -> nn.Sequential:
+def feature_branch(n_inputs: int, n_outputs: int, dropout: float) -> FeatureBranch:
     """Linear, ReLU, dropout: the first step of every learned aggregator."""
-    return nn.Sequential(nn.Linear(n_inputs, n_outputs), nn.ReLU(), nn.Dropout(dropout))
+    return FeatureBranch(n_inputs, n_outputs, dropout)

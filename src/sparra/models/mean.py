@@ -7,6 +7,7 @@ from torch import nn
 
 from sparra.models.aggregator import Aggregator
 from sparra.models.batch import Aggregation, GraphBatch
+from sparra.models.fused import full_precision, widened
 from sparra.models.layers import feature_branch, segment_sum
 from sparra.models.settings import MeanSettings
 
@@ -35,8 +36,10 @@ class MeanAggregator(Aggregator):
         for modality in self.embedding_sizes:
             graph = graphs[modality]
             counts = torch.bincount(graph.subject, minlength=graph.n_subjects)
-            importance[modality] = (1.0 / counts.to(graph.features.dtype))[graph.subject]
-            weighted = graph.features * importance[modality].unsqueeze(1)
+            features = widened(graph.features)
+            importance[modality] = (1.0 / counts.to(features.dtype))[graph.subject]
+            weighted = features * importance[modality].unsqueeze(1)
             parts.append(segment_sum(weighted, graph.subject, graph.n_subjects))
         embedding = torch.cat(parts, dim=1)
-        return Aggregation(embedding, self.predictor(embedding).squeeze(1), importance)
+        with full_precision(embedding):
+            return Aggregation(embedding, self.predictor(embedding).squeeze(1), importance)

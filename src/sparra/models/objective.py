@@ -166,5 +166,9 @@ def gaussian_log_likelihood(values: Tensor, mean: Tensor, precision: float) -> T
     -------
     Tensor, shape (n_nodes,)
     """
-    constant = 0.5 * values.shape[1] * math.log(precision / (2.0 * math.pi))
-    return constant - 0.5 * precision * ((values - mean) ** 2).sum(dim=1)
+    return log_likelihood_of_error(((values - mean) ** 2).sum(dim=1), values.shape[1], precision)
+
+
+def log_likelihood_of_error(squared_error: Tensor, n_values: int, precision: float) -> Tensor:
+    r"""Eq. (6) from :math:`\|x-\hat x\|^2` summed over `n_values` values."""
+    return 0.5 * n_values * math.log(precision / (2.0 * math.pi)) - 0.5 * precision * squared_error

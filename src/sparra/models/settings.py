@@ -59,12 +59,21 @@ class SparraSettings(AggregatorSettings):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
     pool_ratio: PoolRatios = PoolRatios()
-    minimum_nodes: int = Field(default=256, ge=1, description="each pooling keeps at least so many nodes")
+    minimum_nodes: int = Field(default=1024, ge=1, description="each pooling keeps at least so many nodes")
     soft_scores: bool = Field(default=True, description="pooled features times 1 + score, not times score")
     gate: Literal["per_modality", "joint"] = "per_modality"
     shared_networks: bool = Field(default=False, description="one encoder and decoder trunk for all modalities")
     initial_posterior: tuple[float, float] | None = Field(
-        default=(0.5, -5.3), description="initial mean and log variance of q(s); None: the layer's own bias"
+        default=(1.0, -5.3), description="initial mean and log variance of q(s); None: the layer's own bias"
+    )
+    link: Literal["linear", "sinh"] = Field(
+        default="sinh", description="mean of q(s) from the encoder's output a: a, or sinh(a)"
+    )
+    gate_sees: Literal["graph", "graph_and_node"] = Field(
+        default="graph_and_node", description="input of the encoder: f_pool(X), or f_pool(X) beside branch(X)"
+    )
+    smooth_importance: bool = Field(
+        default=True, description="importance averaged over each node and its neighbours; the gate is not"
     )
     node_variance: bool = Field(default=False, description="a variance for each node, else one a modality")
     aggregate: Literal["pooled", "branch"] = Field(
@@ -75,7 +84,7 @@ class SparraSettings(AggregatorSettings):
         default="mean",
         description="sum over a subject's nodes (the bound) or mean over all nodes of the batch",
     )
-    kl_weight: float = Field(default=0.001, ge=0)
+    kl_weight: float = Field(default=0.0001, ge=0)
     reconstruction_weight: float = Field(default=0.0, ge=0, description="0 builds no decoder")
     reconstruction_precision: float = Field(default=1e-3, gt=0, description="the paper's tau")
     mu0: float = 0.0
@@ -107,6 +116,9 @@ _PUBLISHED: Mapping[str, Any] = {
     "minimum_nodes": 1,
     "soft_scores": False,
     "initial_posterior": None,
+    "link": "linear",
+    "gate_sees": "graph",
+    "smooth_importance": False,
     "node_variance": True,
     "aggregate": "pooled",
 }

@@ -9,28 +9,32 @@ from torch import Tensor, nn
 
 from sparra.models.aggregator import Aggregator
 from sparra.models.batch import Aggregation, GraphBatch
-from sparra.models.importance import importance_of_all_nodes
+from sparra.models.fused import full_precision, take_rows, widened
+from sparra.models.importance import importance_of_all_nodes, smoothed_over_neighbours
 from sparra.models.layers import (
     GatedAttention,
     GraphConvolution,
-    NormalisedAdjacency,
     PooledNodes,
     TopKPooling,
     feature_branch,
-    normalised_adjacency,
+    kept_counts,
     segment_sum,
 )
 from sparra.models.objective import (
     collapsed_divergence,
-    gaussian_log_likelihood,
+    log_likelihood_of_error,
     normalised_inverse_precision,
     sample_importance,
     second_moment,
 )
+from sparra.models.reconstruction import squared_error
 from sparra.models.settings import SparraSettings
+from sparra.models.stage import pool_convolved, smoothed
+from sparra.models.uncertainty import Spread, sampled_gate, spread_over_draws
 
 # exp(±20) is as far as float32 can follow a variance without trouble.
 LOG_VARIANCE_LIMIT = 20.0
+SINH_LIMIT = 10.0
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,9 @@ class PoolingModule(nn.Module):
         return first, second
 
     def _stage(self, stage: int, features: Tensor, edge_index: Tensor, subject: Tensor, n_subjects: int) -> PooledNodes:
-        adjacency = normalised_adjacency(edge_index, len(features), features.dtype)
-        features = self.convolutions[stage](features, adjacency)
-        return cast(PooledNodes, self.poolings[stage](features, edge_index, subject, n_subjects))
+        convolution = cast(GraphConvolution, self.convolutions[stage])
+        pooling = cast(TopKPooling, self.poolings[stage])
+        return pool_convolved(convolution, pooling, features, edge_index, subject, n_subjects, from_branch=stage == 0)
 
 
 class DecoderTrunk(nn.Module):
@@ -112,9 +116,17 @@ class DecoderTrunk(nn.Module):
             nn.Linear(settings.hidden, settings.hidden),
         )
 
-    def forward(self, importance: Tensor, adjacency: NormalisedAdjacency) -> Tensor:
-        """Map (n_kept,) to (n_kept, hidden)."""
-        return cast(Tensor, self.mix(self.convolution(self.expand(importance.unsqueeze(1)), adjacency)))
+    def forward(self, importance: Tensor, edge_index: Tensor, output: nn.Linear) -> tuple[Tensor, Tensor, Tensor]:
+        """Return H (n_kept, hidden), W (n_features, hidden) and b such that the decoder's output is H Wᵀ + b.
+
+        Neighbouring linear maps are multiplied beforehand, which leaves the result as it is.
+        """
+        first, second = cast(nn.Linear, self.mix[0]), cast(nn.Linear, self.mix[2])
+        weight = first.weight @ self.convolution.weight.t()
+        bias = first.weight @ self.convolution.bias + first.bias
+        smooth = smoothed(self.expand(importance.unsqueeze(1)), edge_index)
+        hidden = torch.relu(nn.functional.linear(smooth, weight, bias))
+        return hidden, output.weight @ second.weight, output.weight @ second.bias + output.bias
 
 
 class SparraAggregator(Aggregator):
@@ -164,7 +176,8 @@ class SparraAggregator(Aggregator):
 
     def _encoder(self) -> GatedAttention:
         settings = self.settings
-        encoder = GatedAttention(settings.pooled, settings.encoder, 2, settings.encoder_dropout)
+        width = settings.pooled + (settings.hidden if settings.gate_sees == "graph_and_node" else 0)
+        encoder = GatedAttention(width, settings.encoder, 2, settings.encoder_dropout)
         if settings.initial_posterior is not None:
             with torch.no_grad():
                 encoder.output.bias.copy_(torch.tensor(settings.initial_posterior))
@@ -173,7 +186,30 @@ class SparraAggregator(Aggregator):
     def forward(self, graphs: Mapping[str, GraphBatch]) -> Aggregation:
         """Infer the posteriors, aggregate and predict."""
         posteriors = {name: self._posterior(name, graphs[name]) for name in self.embedding_sizes}
-        gates = self._gates(posteriors, graphs)
+        with full_precision(self.predictor.weight):
+            embedding, risk, importance = self._aggregate(posteriors, graphs)
+        penalties = self._penalties(posteriors, graphs) if self.training else {}
+        return Aggregation(embedding, risk, importance, penalties)
+
+    def _aggregate(
+        self, posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        return self._weighted(self._gates(posteriors, graphs), posteriors, graphs)
+
+    def spread(self, graphs: Mapping[str, GraphBatch], generator: torch.Generator, n_draws: int) -> Spread:
+        """Return the standard deviations of importance and risk over draws of s from q(s); call it in eval mode."""
+        posteriors = {name: self._posterior(name, graphs[name]) for name in self.embedding_sizes}
+
+        def draw() -> tuple[dict[str, Tensor], Tensor]:
+            _, risk, importance = self._weighted(self._gates(posteriors, graphs, generator), posteriors, graphs)
+            return importance, risk
+
+        return spread_over_draws(draw, n_draws)
+
+    def _weighted(
+        self, gates: Mapping[str, Tensor], posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return embedding, risk and importance under given gates."""
         embedding = torch.cat(
             [
                 segment_sum(gates[name].unsqueeze(1) * posterior.values, posterior.subject, graphs[name].n_subjects)
@@ -185,68 +221,88 @@ class SparraAggregator(Aggregator):
             name: importance_of_all_nodes(gates[name].detach(), posterior.kept, posterior.stages, graphs[name])
             for name, posterior in posteriors.items()
         }
-        penalties = self._penalties(posteriors, graphs) if self.training else {}
-        return Aggregation(embedding, self.predictor(embedding).squeeze(1), importance, penalties)
+        if self.settings.smooth_importance:
+            importance = {name: smoothed_over_neighbours(value, graphs[name]) for name, value in importance.items()}
+        return embedding, self.predictor(embedding).squeeze(1), importance
 
     def _key(self, modality: str) -> str:
         return "shared" if self.settings.shared_networks else modality
 
     def _posterior(self, modality: str, graph: GraphBatch) -> ModalityPosterior:
-        hidden = self.branches[modality](graph.features)
+        hidden = self.branches[modality](graph.parts)
         first, second = self.poolings[modality](hidden, graph)
         encoder = cast(GatedAttention, self.encoders[self._key(modality)])
-        parameters = encoder(second.features)
+        kept = first.kept[second.kept]
+        seen = second.features
+        if self.settings.gate_sees == "graph_and_node":
+            seen = torch.cat([seen, take_rows(hidden, kept).to(seen.dtype)], dim=1)
+        parameters = widened(encoder(seen))
         if not self.settings.node_variance:
             parameters = torch.stack([parameters[:, 0], encoder.output.bias[1].expand(len(parameters))], dim=1)
         log_variance = parameters[:, 1].clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-        kept = first.kept[second.kept]
-        values = second.features if self.settings.aggregate == "pooled" else hidden[kept]
-        return ModalityPosterior((first, second), kept, values, parameters[:, 0], log_variance)
+        values = second.features if self.settings.aggregate == "pooled" else widened(take_rows(hidden, kept))
+        mu = parameters[:, 0]
+        if self.settings.link == "sinh":
+            mu = torch.sinh(mu.clamp(-SINH_LIMIT, SINH_LIMIT))
+        return ModalityPosterior((first, second), kept, values, mu, log_variance)
 
     def _gates(
-        self, posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]
+        self,
+        posteriors: Mapping[str, ModalityPosterior],
+        graphs: Mapping[str, GraphBatch],
+        generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Return the normalised inverse precision of every kept node."""
+        """Return the normalised inverse precision of every kept node; at one draw of s if given a generator."""
         n_subjects = next(iter(graphs.values())).n_subjects
-        moments = [second_moment(item.mu, item.log_variance, self.prior) for item in posteriors.values()]
         segments = [
             item.subject + (0 if self.settings.gate == "joint" else index * n_subjects)
             for index, item in enumerate(posteriors.values())
         ]
-        gate = normalised_inverse_precision(
-            torch.cat(moments), self.prior, torch.cat(segments), n_subjects * len(posteriors)
-        )
-        return dict(zip(posteriors, torch.split(gate, [len(moment) for moment in moments]), strict=True))
+        mu = torch.cat([item.mu for item in posteriors.values()])
+        log_variance = torch.cat([item.log_variance for item in posteriors.values()])
+        groups = (torch.cat(segments), n_subjects * len(posteriors))
+        if generator is None:
+            moment = second_moment(mu, log_variance, self.prior)
+            gate = normalised_inverse_precision(moment, self.prior, *groups)
+        else:
+            gate = sampled_gate(mu, log_variance, self.prior, *groups, generator)
+        return dict(zip(posteriors, torch.split(gate, [len(item.mu) for item in posteriors.values()]), strict=True))
 
     def _penalties(
         self, posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]
     ) -> dict[str, Tensor]:
         settings = self.settings
+        # Of the whole batch, so that the penalties of its chunks add up.
+        kept = {name: self._n_kept(name, graph) for name, graph in graphs.items()}
+        n_subjects = len(next(iter(graphs.values())).whole)
         summed = settings.reduction == "sum"
-        n_subjects = next(iter(graphs.values())).n_subjects
         divergence = torch.cat(
             [collapsed_divergence(item.mu, item.log_variance, self.prior) for item in posteriors.values()]
         )
-        count = n_subjects if summed else max(len(divergence), 1)
+        count = n_subjects if summed else max(sum(kept.values()), 1)
         penalties = {"kl": settings.kl_weight * divergence.sum() / count}
         if settings.reconstruction_weight > 0:
             terms = []
             for name, posterior in posteriors.items():
                 likelihood = self._reconstruction(name, posterior, graphs[name])
-                size = graphs[name].features.shape[1] * max(len(likelihood), 1)
-                terms.append(-likelihood.sum() / (n_subjects if summed else size))
+                size = graphs[name].n_features * max(kept[name], 1)
+                terms.append(-likelihood / (n_subjects if summed else size))
             penalties["reconstruction"] = settings.reconstruction_weight * torch.stack(terms).sum()
         return penalties
 
+    def _n_kept(self, modality: str, graph: GraphBatch) -> int:
+        """Return how many nodes of the whole batch both poolings leave."""
+        counts = graph.whole
+        for _ in range(2):
+            counts = kept_counts(counts, getattr(self.settings.pool_ratio, modality), self.settings.minimum_nodes)
+        return int(counts.sum())
+
     def _reconstruction(self, modality: str, posterior: ModalityPosterior, graph: GraphBatch) -> Tensor:
-        """Return ln p(X|s) of every kept node at one sample of s."""
+        """Return the sum of ln p(X|s) over the kept nodes at one sample of s."""
         sample = sample_importance(posterior.mu, posterior.log_variance)
         if not self.settings.reparameterised:
             sample = sample.detach()
-        adjacency = normalised_adjacency(posterior.stages[1].edge_index, len(sample), sample.dtype)
-        trunk = self.decoder_trunks[self._key(modality)](sample, adjacency)
-        return gaussian_log_likelihood(
-            graph.features[posterior.kept],
-            self.decoder_outputs[modality](trunk),
-            self.settings.reconstruction_precision,
-        )
+        decoder = self.decoder_trunks[self._key(modality)]
+        hidden, weight, bias = decoder(sample, posterior.stages[1].edge_index, self.decoder_outputs[modality])
+        error = squared_error(graph, posterior.kept, hidden, weight, bias)
+        return log_likelihood_of_error(error, len(sample) * graph.n_features, self.settings.reconstruction_precision)

@@ -1,19 +1,25 @@
 """Fitting an aggregator to survival, end to end."""
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from sklearn.model_selection import StratifiedShuffleSplit
 
 from sparra.errors import UserError
 from sparra.models.aggregator import Aggregator
-from sparra.models.cox import Ties, negative_log_partial_likelihood
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
+from sparra.training.allocator import freed_memory_kept
 from sparra.training.batching import PreparedCohort, training_batches
-from sparra.training.fitted import FittedAggregator
+from sparra.training.checkpoint import FitState, fit_key
+from sparra.training.fitted import FittedAggregator, Member
+from sparra.training.gradients import Objective, accumulate_gradients
 from sparra.training.scaling import FeatureScaler
 from sparra.training.settings import TrainingSettings
 from sparra.training.subjects import SubjectData, check_training_subjects, feature_dimensions
@@ -25,6 +31,7 @@ def fit_aggregator(
     training_settings: TrainingSettings,
     subjects: Sequence[SubjectData],
     seed: int,
+    checkpoint: Path | None = None,
 ) -> FittedAggregator:
     """Train one aggregator on `subjects`; scalers are fitted on them too.
 
@@ -41,12 +48,16 @@ def fit_aggregator(
     subjects : sequence of SubjectData
         Training subjects only. Modalities are those that any of them has.
     seed : int
-        Of the initial weights, the shuffling and the dropout.
+        Of the initial weights, the shuffling, the dropout and the part kept back.
+    checkpoint : Path, optional
+        Folder for the state after each epoch. A fit that was cut off goes on from there, and ends with the
+        weights, bit for bit, of one that was not.
 
     Raises
     ------
     UserError
-        If the subjects cannot be trained on, or the loss stops being a number (names the epoch).
+        If the subjects cannot be trained on, the loss stops being a number (names the epoch), or the checkpoint is
+        another fit's.
     """
     check_training_subjects(subjects)
     entry = aggregators[name]
@@ -55,14 +66,81 @@ def fit_aggregator(
         modality: FeatureScaler.fit(item.graphs[modality].features for item in subjects if modality in item.graphs)
         for modality in dimensions
     }
-    cohort = PreparedCohort.of(subjects, scalers)
+    dtype = torch.bfloat16 if training_settings.precision == "bfloat16" else torch.float32
     device = _device(training_settings.device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model = entry.build(dimensions, aggregator_settings).to(device)
-        curve = _train(model, cohort, subjects, _with_weight_decay(training_settings, aggregator_settings), seed)
-    model.eval()
-    return FittedAggregator(name, aggregator_settings, training_settings, seed, model, scalers, curve)
+    objective = _Data(
+        PreparedCohort.of(subjects, scalers, dtype),
+        torch.tensor([subject.time for subject in subjects], dtype=torch.float64, device=device),
+        torch.tensor([subject.event for subject in subjects], dtype=torch.bool, device=device),
+        dtype,
+    )
+    settings = _with_weight_decay(training_settings, aggregator_settings)
+    key = _key(name, aggregator_settings, settings, seed, subjects, scalers)
+    members = []
+    for index in range(settings.ensemble):
+        member_seed = seed if index == 0 else int(np.random.SeedSequence([index, seed]).generate_state(1)[0])
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(member_seed)
+            model = entry.build(dimensions, aggregator_settings).to(device)
+            folder = None if checkpoint is None else checkpoint / f"member-{index}"
+            with freed_memory_kept():
+                curve = _train(model, objective, settings, member_seed, folder, key)
+        members.append(_member(model.eval(), objective, curve))
+    first, *others = members
+    return FittedAggregator(
+        name,
+        aggregator_settings,
+        training_settings,
+        seed,
+        first.model,
+        scalers,
+        first.curve,
+        tuple(others),
+        first.scale,
+    )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The training subjects as tensors."""
+
+    cohort: PreparedCohort
+    time: torch.Tensor
+    event: torch.Tensor
+    dtype: torch.dtype
+
+
+def _key(
+    name: str,
+    aggregator: AggregatorSettings,
+    training: TrainingSettings,
+    seed: int,
+    subjects: Sequence[SubjectData],
+    scalers: Mapping[str, FeatureScaler],
+) -> str:
+    description = {
+        "aggregator": name,
+        "settings": aggregator.model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "seed": seed,
+        "subjects": [
+            [
+                item.subject_id,
+                item.time,
+                bool(item.event),
+                {
+                    modality: [*graph.features.shape, graph.edge_index.shape[1]]
+                    for modality, graph in item.graphs.items()
+                },
+            ]
+            for item in subjects
+        ],
+    }
+    # The scalers change with any feature of any subject.
+    digests = {
+        modality: np.ascontiguousarray([scaler.mean, scaler.scale]).tobytes() for modality, scaler in scalers.items()
+    }
+    return fit_key(description, digests)
 
 
 def _device(choice: str) -> torch.device:
@@ -80,64 +158,118 @@ def _with_weight_decay(training: TrainingSettings, aggregator: AggregatorSetting
 
 
 def _train(
-    model: Aggregator,
-    cohort: PreparedCohort,
-    subjects: Sequence[SubjectData],
-    settings: TrainingSettings,
-    seed: int,
+    model: Aggregator, data: _Data, settings: TrainingSettings, seed: int, checkpoint: Path | None, key: str
 ) -> pd.DataFrame:
-    device = next(model.parameters()).device
-    time = torch.tensor([subject.time for subject in subjects], dtype=torch.float64, device=device)
-    event = torch.tensor([subject.event for subject in subjects], dtype=torch.bool)
-    event_there = event.to(device)
+    """Train `model` in place and return its curve."""
+    objective = Objective(model, data.cohort, data.time, data.event, settings.ties, data.dtype)
+    training, kept_back = _parts(data.event.cpu(), settings.validation_share, seed)
     optimiser = torch.optim.Adam(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimiser, T_max=settings.epochs, eta_min=settings.minimum_learning_rate
-    )
-    generator = torch.Generator().manual_seed(seed)
-    rows = []
-    model.train()
-    for epoch in range(settings.epochs):
-        totals: dict[str, list[float]] = defaultdict(list)
-        for batch in training_batches(event, settings.batch_size, generator):
-            graphs = cohort.collate(batch, device)
-            losses = _losses(model, graphs, time[batch], event_there[batch], settings.ties)
-            _step(model, optimiser, losses, settings.gradient_clip, epoch)
-            for term, value in losses.items():
-                totals[term].append(float(value.detach()))
-        means = {term: sum(values) / len(values) for term, values in totals.items()}
-        rows.append({"epoch": epoch, "learning_rate": optimiser.param_groups[0]["lr"], **means})
-        schedule.step()
-    return pd.DataFrame(rows)
+    state = FitState(model, optimiser, torch.Generator().manual_seed(seed))
+    if checkpoint is not None:
+        state.restore(checkpoint, key)
+    while len(state.rows) < settings.epochs and not _has_waited(state, settings.patience):
+        _train_epoch(state, objective, settings, training)
+        if kept_back:
+            _judge_epoch(state, objective, settings, kept_back)
+        if checkpoint is not None:
+            state.save(checkpoint, key)
+    if kept_back:
+        model.load_state_dict(state.best)
+    return pd.DataFrame(state.rows)
 
 
-def _losses(
-    model: Aggregator, graphs: Mapping[str, object], time: Tensor, event: Tensor, ties: Ties
-) -> dict[str, Tensor]:
-    """Return the Cox term a subject, the penalties, and their sum."""
-    output = model(graphs)
-    cox = negative_log_partial_likelihood(output.risk, time, event, ties) / len(time)
-    terms = {"cox": cox, **output.penalties}
-    return {"total": torch.stack(list(terms.values())).sum(), **terms}
+def _parts(event: torch.Tensor, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return the subjects to learn from and those kept back, stratified on the event."""
+    everyone = list(range(len(event)))
+    if share == 0:
+        return everyone, []
+    splitter = StratifiedShuffleSplit(1, test_size=share, random_state=seed % 2**32)
+    try:
+        training, kept_back = next(splitter.split(everyone, event.numpy()))
+    except ValueError as error:
+        raise UserError(
+            f"no share of {share} of {len(event)} subjects can be kept back ({error})",
+            mend="Change training.validation_share, or set it to 0",
+        ) from None
+    if not bool(event[kept_back].any()) or not bool(event[training].any()) or len(training) < 2:
+        raise UserError(
+            "the subjects kept back, or those left to learn from, had no event",
+            mend="Change training.validation_share, or set it to 0",
+        )
+    return sorted(training.tolist()), sorted(kept_back.tolist())
 
 
-def _step(
-    model: Aggregator,
-    optimiser: torch.optim.Optimizer,
-    losses: Mapping[str, Tensor],
-    gradient_clip: float | None,
-    epoch: int,
-) -> None:
-    bad = [term for term, value in losses.items() if not bool(torch.isfinite(value))]
+def _has_waited(state: FitState, patience: int | None) -> bool:
+    return patience is not None and state.best_epoch >= 0 and len(state.rows) - 1 - state.best_epoch >= patience
+
+
+def _batches(
+    event: torch.Tensor, training: Sequence[int], settings: TrainingSettings, shuffle: torch.Generator
+) -> Iterator[list[int]]:
+    if settings.risk_set == "cohort":
+        yield list(training)
+        return
+    for batch in training_batches(event[list(training)], settings.batch_size, shuffle):
+        yield [training[index] for index in batch]
+
+
+def learning_rate(settings: TrainingSettings, epoch: int) -> float:
+    """Return the cosine schedule's rate in an epoch counted from 0."""
+    share = 0.5 * (1.0 + math.cos(math.pi * epoch / settings.epochs))
+    return settings.minimum_learning_rate + (settings.learning_rate - settings.minimum_learning_rate) * share
+
+
+def _train_epoch(state: FitState, objective: Objective, settings: TrainingSettings, training: Sequence[int]) -> None:
+    epoch = len(state.rows)
+    rate = learning_rate(settings, epoch)
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    objective.model.train()
+    totals: dict[str, list[float]] = defaultdict(list)
+    for batch in _batches(objective.event.cpu(), training, settings, state.shuffle):
+        state.optimiser.zero_grad(set_to_none=True)
+        losses = accumulate_gradients(objective, batch, settings.chunk_size or settings.batch_size)
+        _require_finite(losses, epoch)
+        if settings.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(objective.model.parameters(), settings.gradient_clip)
+        state.optimiser.step()
+        for term, value in losses.items():
+            totals[term].append(value)
+    means = {term: sum(values) / len(values) for term, values in totals.items()}
+    state.rows.append({"epoch": epoch, "learning_rate": rate, **means})
+
+
+def _require_finite(losses: Mapping[str, float], epoch: int) -> None:
+    bad = [term for term, value in losses.items() if not math.isfinite(value)]
     if bad:
         raise UserError(
             f"the loss is no longer finite in epoch {epoch} ({', '.join(bad)})",
             mend="Lower training.learning_rate, or set training.gradient_clip",
         )
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(losses["total"])
-    if gradient_clip is not None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
-    optimiser.step()
+
+
+def _risks(objective: Objective, indices: Sequence[int], chunk_size: int) -> torch.Tensor:
+    objective.model.eval()
+    chunks = [indices[start : start + chunk_size] for start in range(0, len(indices), chunk_size)]
+    with torch.no_grad():
+        return torch.cat([objective.forward(chunk, chunk).risk for chunk in chunks])
+
+
+def _judge_epoch(state: FitState, objective: Objective, settings: TrainingSettings, kept_back: Sequence[int]) -> None:
+    """Note the loss of the subjects kept back, and the weights where it is the lowest so far."""
+    risk = _risks(objective, kept_back, settings.chunk_size or settings.batch_size)
+    loss = float(objective.cox(risk, kept_back))
+    state.rows[-1]["validation"] = loss
+    if loss < state.best_loss:
+        state.best_loss, state.best_epoch = loss, len(state.rows) - 1
+        state.best = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
+
+
+def _member(model: Aggregator, data: _Data, curve: pd.DataFrame) -> Member:
+    """Return a trained model with mean and spread of its risk over the training subjects."""
+    objective = Objective(model, data.cohort, data.time, data.event, "efron", data.dtype)
+    risk = _risks(objective, range(data.cohort.n_subjects), 32).double()
+    spread = float(risk.std(correction=0))
+    return Member(model, curve, (float(risk.mean()), spread if spread > 0 else 1.0))

@@ -18,34 +18,30 @@ from sparra.models.aggregator import Aggregator
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
 from sparra.training.batching import PreparedCohort
+from sparra.training.prediction import Predictions as Predictions
+from sparra.training.prediction import combined, member_spread, predict_member
 from sparra.training.scaling import FeatureScaler
 from sparra.training.settings import TrainingSettings
 from sparra.training.subjects import SubjectData, feature_dimensions
 
-PREDICTION_BATCH = 32
-FORMAT = "sparra-aggregator-1"
+FORMAT = "sparra-aggregator-2"
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a trained aggregator says of n subjects.
+class Member:
+    """One model of an ensemble.
 
     Attributes
     ----------
-    embedding : ndarray of float32, shape (n, n_embedding)
-        Zero in the columns of a modality that a subject lacks.
-    present : ndarray of bool, shape (n, n_embedding)
-        False in those columns, so that a second stage can impute them.
-    risk : ndarray of float64, shape (n,)
-        Log partial hazard, higher = worse.
-    importance : list of n mappings of modality to ndarray of float32, each of shape (n_nodes,)
-        Weight of every node, summing to one over a subject's nodes of a modality.
+    model : Aggregator
+    curve : DataFrame
+    scale : tuple of float
+        Mean and standard deviation of its risk over the training subjects.
     """
 
-    embedding: NDArray[np.float32]
-    present: NDArray[np.bool_]
-    risk: NDArray[np.float64]
-    importance: list[dict[str, NDArray[np.float32]]]
+    model: Aggregator
+    curve: pd.DataFrame
+    scale: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,13 @@ class FittedAggregator:
     scalers : mapping of modality to FeatureScaler
     curve : DataFrame
         One row an epoch: ``epoch``, ``learning_rate``, ``total``, ``cox`` and each penalty, means over
-        batches.
+        batches; ``validation``, the Cox loss of the subjects kept back, where there are any.
+    others : tuple of Member
+        The other models of an ensemble. Its risk is the mean of its models' standardised risks and its
+        importance the mean of theirs; the embedding is the first model's, since the spaces of separately trained
+        models cannot be averaged.
+    scale : tuple of float
+        Mean and standard deviation of `model`'s risk over the training subjects.
     """
 
     name: str
@@ -73,39 +75,44 @@ class FittedAggregator:
     model: Aggregator
     scalers: Mapping[str, FeatureScaler]
     curve: pd.DataFrame
+    others: tuple[Member, ...] = ()
+    scale: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All models, the first included."""
+        return (Member(self.model, self.curve, self.scale), *self.others)
 
     @property
     def feature_dims(self) -> dict[str, int]:
         """Number of node features of each modality."""
         return {modality: len(scaler.mean) for modality, scaler in self.scalers.items()}
 
-    def predict(self, subjects: Sequence[SubjectData]) -> Predictions:
+    def predict(self, subjects: Sequence[SubjectData], uncertainty_draws: int = 0) -> Predictions:
         """Predict embedding, risk and importance; a subject may lack modalities, but not all of them.
+
+        Parameters
+        ----------
+        subjects : sequence of SubjectData
+        uncertainty_draws : int
+            Draws of s from q(s), at least 2, for the standard deviations; 0 leaves them out. A subject's do not
+            depend on the other subjects.
 
         Raises
         ------
         UserError
-            If a subject has no graph of the model's modalities, or one with another number of features.
+            If a subject has no graph of the model's modalities, or one with another number of features; if draws
+            are asked of a model without a posterior.
         """
         self._check(subjects)
         cohort = PreparedCohort.of(subjects, self.scalers)
-        device = next(self.model.parameters()).device
-        self.model.eval()
-        embeddings, risks = [], []
-        importance: list[dict[str, NDArray[np.float32]]] = [{} for _ in subjects]
-        with torch.inference_mode():
-            for start in range(0, len(subjects), PREDICTION_BATCH):
-                indices = range(start, min(start + PREDICTION_BATCH, len(subjects)))
-                output = self.model(cohort.collate(indices, device))
-                embeddings.append(output.embedding.float().cpu().numpy())
-                risks.append(output.risk.double().cpu().numpy())
-                for modality, weights in output.importance.items():
-                    counts = [len(cohort.modalities[modality].features[index]) for index in indices]
-                    for index, part in zip(indices, weights.float().cpu().split(counts), strict=True):
-                        if len(part):
-                            importance[index][modality] = part.numpy().copy()
-        present = self._presence(subjects)
-        return Predictions(np.concatenate(embeddings), present, np.concatenate(risks), importance)
+        parts = [predict_member(member.model, cohort) for member in self.members]
+        spreads = [
+            member_spread(member.model, cohort, self.seed, uncertainty_draws)
+            for member in self.members
+            if uncertainty_draws
+        ]
+        return combined(parts, [member.scale for member in self.members], spreads, self._presence(subjects))
 
     def _check(self, subjects: Sequence[SubjectData]) -> None:
         if not subjects:
@@ -128,13 +135,18 @@ class FittedAggregator:
 
     def save(self, folder: Path) -> None:
         """Write ``weights.safetensors``, ``curve.csv`` and, last, ``model.json``; each is whole or absent."""
-        tensors = {f"model.{key}": value.cpu() for key, value in self.model.state_dict().items()}
+        tensors = {
+            f"{_prefix(index)}{key}": value.cpu()
+            for index, member in enumerate(self.members)
+            for key, value in member.model.state_dict().items()
+        }
         for modality, scaler in self.scalers.items():
             tensors[f"scaler.{modality}.mean"] = torch.from_numpy(scaler.mean)
             tensors[f"scaler.{modality}.scale"] = torch.from_numpy(scaler.scale)
         with atomic_path(folder / "weights.safetensors") as temporary:
             save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
-        write_text(folder / "curve.csv", self.curve.to_csv(index=False))
+        for index, member in enumerate(self.members):
+            write_text(folder / _curve_name(index), member.curve.to_csv(index=False))
         write_json(
             folder / "model.json",
             {
@@ -144,6 +156,7 @@ class FittedAggregator:
                 "training": self.training_settings.model_dump(mode="json"),
                 "seed": self.seed,
                 "feature_dims": self.feature_dims,
+                "risk_scales": [list(member.scale) for member in self.members],
             },
         )
 
@@ -169,18 +182,32 @@ class FittedAggregator:
             )
             for modality in sorted(description["feature_dims"])
         }
-        model = entry.build(dict(sorted(description["feature_dims"].items())), settings)
-        state = {key.removeprefix("model."): tensors[key] for key in tensors if key.startswith("model.")}
-        model.load_state_dict(state)
+        members = []
+        for index, (mean, spread) in enumerate(description["risk_scales"]):
+            model = entry.build(dict(sorted(description["feature_dims"].items())), settings)
+            prefix = _prefix(index)
+            model.load_state_dict({key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)})
+            curve = pd.read_csv(folder / _curve_name(index))
+            members.append(Member(model.to(device).eval(), curve, (mean, spread)))
         return cls(
             description["aggregator"],
             settings,
             TrainingSettings.from_mapping(description["training"], where=str(folder / "model.json")),
             description["seed"],
-            model.to(device).eval(),
+            members[0].model,
             scalers,
-            pd.read_csv(folder / "curve.csv"),
+            members[0].curve,
+            tuple(members[1:]),
+            members[0].scale,
         )
+
+
+def _prefix(index: int) -> str:
+    return f"member-{index}." if index else "model."
+
+
+def _curve_name(index: int) -> str:
+    return f"curve-{index}.csv" if index else "curve.csv"
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sparra.models.cox import Ties
 from sparra.settings import Settings
@@ -13,9 +13,33 @@ class TrainingSettings(Settings):
 
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=32, ge=2, description="subjects a batch, and a risk set's size at most")
+    risk_set: Literal["batch", "cohort"] = Field(
+        default="batch",
+        description="subjects that a death is compared with: of its batch (the paper), or all; "
+        "'cohort' takes one step an epoch with the whole cohort's exact gradient, `batch_size` subjects at a time",
+    )
+    chunk_size: int | None = Field(
+        default=None, ge=1, description="subjects held in memory at once; the gradient stays the batch's"
+    )
     learning_rate: float = Field(default=3e-4, gt=0)
     minimum_learning_rate: float = Field(default=1e-6, ge=0)
     weight_decay: float = Field(default=1e-5, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     ties: Ties = "efron"
+    validation_share: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the training subjects kept back to choose the epoch"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after so many epochs without a lower loss on the part kept back"
+    )
+    ensemble: int = Field(default=1, ge=1, description="models of different seeds whose predictions are averaged")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of node features and matrix products; weights and the loss stay float32"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _patience_needs_a_part_kept_back(self) -> "TrainingSettings":
+        if self.patience is not None and self.validation_share == 0:
+            raise ValueError("patience needs a validation_share above 0")
+        return self

@@ -1,0 +1,184 @@
+"""One training step of the joint model: ours against the plain yardstick; time, memory, results.
+
+``python -m benchmarks.train_step`` measures each model in processes of its own, in turns, on two threads, and prints
+one JSON line: ``ratio_fp32`` and ``ratio_bf16`` (plain seconds / ours, best step of each), ``memory_ratio`` (ours /
+plain: highest resident memory of float32 training above what the process held with its inputs loaded),
+``memory_ratio_total`` (inputs and libraries included), the relative errors of the results with dropout and
+sampling off, and the milliseconds a step for graphs of 1,000 to 100,000 nodes.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from benchmarks.parts.joint_batch import FEATURES, JointBatch, build_ours, make_batch, our_step
+from benchmarks.parts.plain_sparra import PlainSparra, plain_cox
+from sparra.training.allocator import freed_memory_kept
+
+GRIDS = {"ct": (40, 50), "slide": (100, 100)}
+SMALL_GRIDS = {"ct": (15, 20), "slide": (30, 40)}
+N_SUBJECTS = 32
+ROUNDS = 2
+STEPS = 3
+
+
+def resident(field: str) -> float:
+    """Return VmRSS or VmHWM of this process in GB."""
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(field))
+    return int(line.split()[1]) / 1e6
+
+
+def joined(batch: JointBatch, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    return {name: torch.cat(parts).to(dtype) for name, parts in batch.features.items()}
+
+
+def plain_step(model: PlainSparra, batch: JointBatch, features: dict[str, torch.Tensor]) -> float:
+    model.zero_grad(set_to_none=True)
+    risk, penalties = model(features, batch.edges, batch.subject, batch.n_subjects)
+    cox = plain_cox(risk, batch.time, batch.event)
+    torch.autograd.backward(cox + penalties)
+    return float(cox.detach())
+
+
+def measure(role: str, steps: int) -> dict[str, float]:
+    """Time steps of one model in this process."""
+    dtype = torch.bfloat16 if role == "bf16" else torch.float32
+    batch = make_batch(GRIDS, N_SUBJECTS, dtype)
+    torch.manual_seed(0)
+    if role == "plain":
+        model = PlainSparra(FEATURES)
+        features = joined(batch)
+        for parts in batch.features.values():
+            parts.clear()
+    else:
+        ours = build_ours()
+    inputs = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    seconds, cpu = [], []
+    # Our fits run under this context; the plain version is left as torch runs it.
+    with freed_memory_kept() if role != "plain" else nullcontext():
+        for _ in range(steps + 1):
+            start, start_cpu = time.perf_counter(), time.process_time()
+            if role == "plain":
+                plain_step(model, batch, features)
+            else:
+                our_step(ours, batch, role == "bf16")
+            seconds.append(time.perf_counter() - start)
+            cpu.append(time.process_time() - start_cpu)
+    return {"seconds": min(seconds[1:]), "cpu": min(cpu[1:]), "inputs": inputs, "peak": resident("VmHWM")}
+
+
+def in_process(role: str, threads: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.train_step", "--role", role, "--threads", str(threads)]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    print(role, result.stdout.strip(), file=sys.stderr, flush=True)
+    return dict(json.loads(result.stdout.splitlines()[-1]))
+
+
+def counterpart(name: str) -> tuple[str, bool]:
+    """Return our name of a parameter of the plain model, and whether ours is transposed."""
+    table = {
+        "pools.": "poolings.",
+        "tanh_arm.0": "encoders.shared.tanh_arm",
+        "sigmoid_arm.0": "encoders.shared.sigmoid_arm",
+        "posterior.": "encoders.shared.output.",
+        "expand.": "decoder_trunks.shared.expand.",
+        "mix.": "decoder_trunks.shared.mix.",
+        "decoder_convolution.": "decoder_trunks.shared.convolution.",
+        "outputs.": "decoder_outputs.",
+        ".select.weight": ".projection",
+    }
+    transposed = ".lin.weight" in name or name == "decoder_convolution.lin.weight"
+    for plain, ours in table.items():
+        name = name.replace(plain, ours)
+    return name.replace(".lin.weight", ".weight"), transposed
+
+
+def compare(low_precision: bool) -> dict[str, float]:
+    """Return relative errors of our Cox loss and gradients to the plain model's, dropout and sampling off."""
+    batch = make_batch(SMALL_GRIDS, 8, torch.float32)
+    plain = PlainSparra(FEATURES, dropout=0.0, encoder_dropout=0.0, sample=False)
+    ours = build_ours(dropout=0.0, encoder_dropout=0.0)
+    state = dict(ours.named_parameters())
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            key, transposed = counterpart(name)
+            parameter.copy_(state[key].t() if transposed else state[key].view_as(parameter))
+    expected = plain_step(plain, batch, joined(batch))
+    low = make_batch(SMALL_GRIDS, 8, torch.bfloat16) if low_precision else batch
+    with mock.patch("sparra.models.sparra.sample_importance", lambda mu, log_variance: mu):
+        loss = our_step(ours, low, low_precision)["cox"]
+    squared_error = squared_size = 0.0
+    for name, parameter in plain.named_parameters():
+        key, transposed = counterpart(name)
+        gradient = state[key].grad.t() if transposed else state[key].grad.view_as(parameter)
+        squared_error += float(((gradient - parameter.grad).double() ** 2).sum())
+        squared_size += float((parameter.grad.double() ** 2).sum())
+    return {"loss": abs(loss - expected) / abs(expected), "gradient": (squared_error / squared_size) ** 0.5}
+
+
+def linear_cost() -> dict[str, float]:
+    """Return milliseconds a step of two subjects' slides by number of nodes of each."""
+    result = {}
+    for height, width in ((25, 40), (50, 60), (100, 100), (150, 200), (250, 400)):
+        batch = make_batch({"ct": (10, 10), "slide": (height, width)}, 2, torch.float32)
+        model = build_ours()
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            our_step(model, batch, low_precision=False)
+            seconds.append(time.perf_counter() - start)
+        result[f"ms_{height * width}_nodes"] = round(1e3 * min(seconds), 2)
+    return result
+
+
+def compare_all(threads: int) -> dict[str, float]:
+    """Run everything."""
+    runs: dict[str, list[dict[str, float]]] = {"plain": [], "fp32": [], "bf16": []}
+    for _ in range(ROUNDS):
+        for role, results in runs.items():
+            results.append(in_process(role, threads))
+    best = {role: min(run["seconds"] for run in results) for role, results in runs.items()}
+    cpu = {role: min(run["cpu"] for run in results) for role, results in runs.items()}
+    peak = {role: max(run["peak"] for run in results) for role, results in runs.items()}
+    above = {role: peak[role] - runs[role][0]["inputs"] for role in runs}
+    single, low = compare(low_precision=False), compare(low_precision=True)
+    return {
+        "ratio_fp32": best["plain"] / best["fp32"],
+        "ratio_bf16": best["plain"] / best["bf16"],
+        "memory_ratio": above["fp32"] / above["plain"],
+        "memory_ratio_total": peak["fp32"] / peak["plain"],
+        "memory_ratio_bf16": above["bf16"] / above["plain"],
+        "cpu_ratio_fp32": cpu["plain"] / cpu["fp32"],
+        "cpu_ratio_bf16": cpu["plain"] / cpu["bf16"],
+        **{f"seconds_{role}": value for role, value in best.items()},
+        "loss_error_fp32": single["loss"],
+        "gradient_error_fp32": single["gradient"],
+        "loss_error_bf16": low["loss"],
+        "gradient_error_bf16": low["gradient"],
+        **linear_cost(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--role", choices=["plain", "fp32", "bf16"])
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.role is not None:
+        print(json.dumps(measure(arguments.role, STEPS)))
+        return
+    figures = compare_all(arguments.threads)
+    print(json.dumps({name: float(f"{value:.4g}") for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from sparra.models import kernels
+from sparra.models.batch import GraphBatch
+from sparra.models.fused import FeatureBranch, Neighbours, drop_in_place, dropout_lanes, kept_rows
+from sparra.models.layers import GatedAttention, GraphConvolution, TopKPooling, normalised_adjacency, top_k_nodes
+from sparra.models.reconstruction import squared_error
+from sparra.models.stage import best_nodes, pool_convolved
+
+
+def random_graph(sizes, n_features, seed=0, probability=0.2):
+    generator = torch.Generator().manual_seed(seed)
+    n = sum(sizes)
+    subject = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    drawn = torch.rand(n, n, generator=generator) < probability
+    linked = torch.triu(drawn & (subject[:, None] == subject[None, :]), diagonal=1)
+    return torch.randn(n, n_features, generator=generator), (linked | linked.T).nonzero().T, subject, generator
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rate", [0.5, 0.25, 0.3])
+def test_dropout_keeps_the_rate_independently_by_place(rate, dtype):
+    bits, threshold = dropout_lanes(rate)
+    assert threshold / 2**bits == pytest.approx(rate, abs=2**-17)
+    torch.manual_seed(0)
+    values = torch.ones(2000, 65, dtype=dtype)
+    drop_in_place(values, bits, threshold)
+    kept = (values > 0).double()
+    error = np.sqrt(rate * (1 - rate) / kept.numel())
+    assert abs(float(kept.mean()) - (1 - rate)) < 4 * error
+    assert abs(kept.mean(dim=0) - (1 - rate)).max() < 5 * error * np.sqrt(65)
+    centred = kept.flatten() - kept.mean()
+    for lag in (1, 2, 4, 8, 16, 63, 64, 65):
+        correlation = float((centred[lag:] * centred[:-lag]).mean() / centred.var())
+        assert abs(correlation) < 5 / np.sqrt(kept.numel())
+    again = torch.ones(2000, 65, dtype=dtype)
+    drop_in_place(again, bits, threshold)
+    assert not torch.equal(again, values)
+
+
+def test_dropout_does_not_depend_on_the_threads():
+    one, two = torch.ones(5000, 64), torch.ones(5000, 64)
+    for values, cuts in ((one, [0, 5000]), (two, [0, 1234, 5000])):
+        bits = kernels.as_bits(values).reshape(-1)
+        for first, last in pairwise(cuts):
+            kernels.drop(first, last, bits, 7, 1, 1, kernels.BIT_MASKS.astype(np.int32))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("sizes", [[3000, 10, 20], [0], [5, 0, 7]])
+def test_branch_and_its_gradients_match_torch(sizes):
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(size, 12, generator=generator) for size in sizes]
+    branch = FeatureBranch(12, 70, 0.5).eval()
+    output = branch(parts)
+    expected = torch.relu(torch.cat(parts) @ branch[0].weight.T + branch[0].bias)
+    torch.testing.assert_close(output, expected)
+    weights = torch.randn(output.shape, generator=generator)
+    ours = torch.autograd.grad((output * weights).sum(), list(branch.parameters()))
+    plain = torch.autograd.grad((expected * weights).sum(), list(branch.parameters()))
+    torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_dropped_units_have_no_gradient_and_kept_ones_are_scaled():
+    torch.manual_seed(0)
+    features = torch.randn(400, 12)
+    branch = FeatureBranch(12, 64, 0.25).train()
+    output = branch(features)
+    plain = torch.relu(branch[0](features)).detach()
+    kept = output > 0
+    torch.testing.assert_close(output[kept], plain[kept] / 0.75)
+    assert float(kept.sum() / (plain > 0).sum()) == pytest.approx(0.75, abs=0.02)
+    (gradient,) = torch.autograd.grad(output.sum(), [branch[0].bias])
+    torch.testing.assert_close(gradient, kept.sum(dim=0) / 0.75)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_kept_rows_match_the_dense_product(sparse):
+    features, edges, _, generator = random_graph([30, 1, 50], 12)
+    kept = torch.tensor([0, 3, 29, 30, 44, 80])
+    branch = FeatureBranch(12, 9, 0.0)
+    dense = torch.zeros(81, 81)
+    dense[edges[0], edges[1]] = 1
+    dense += torch.eye(81)
+    root = dense.sum(1).rsqrt()
+    normal = root[:, None] * dense * root[None, :]
+    weights = torch.randn(6, 9, generator=generator)
+    results = []
+    for product in (
+        lambda hidden: kept_rows(hidden, Neighbours.of(edges, 81), kept, sparse),
+        lambda hidden: (normal @ hidden)[kept],
+    ):
+        out = product(branch(features))
+        results.append([out, *torch.autograd.grad((out * weights).sum(), list(branch.parameters()))])
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_stage_matches_convolution_and_pooling(soft):
+    features, edges, subject, generator = random_graph([30, 1, 50, 0, 12], 12)
+    branch, convolution = FeatureBranch(12, 16, 0.0), GraphConvolution(16, 8)
+    torch.nn.init.normal_(convolution.bias, generator=generator)
+    pooling = TopKPooling(8, 0.4, 2, soft)
+    parameters = [*branch.parameters(), *convolution.parameters(), *pooling.parameters()]
+    fast = pool_convolved(convolution, pooling, branch(features), edges, subject, 5, from_branch=True)
+    adjacency = normalised_adjacency(edges, 93, torch.float32)
+    plain = pooling(convolution(branch(features), adjacency), edges, subject, 5)
+    assert torch.equal(fast.kept, plain.kept)
+    assert torch.equal(fast.subject, plain.subject)
+    assert torch.equal(fast.edge_index, plain.edge_index)
+    torch.testing.assert_close(fast.score, plain.score)
+    torch.testing.assert_close(fast.features, plain.features)
+    weights = torch.randn(fast.features.shape, generator=generator)
+    ours = torch.autograd.grad((fast.features * weights).sum(), parameters)
+    expected = torch.autograd.grad((plain.features * weights).sum(), parameters)
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_best_nodes_are_the_sorted_ones_even_with_ties():
+    generator = torch.Generator().manual_seed(0)
+    subject = torch.repeat_interleave(torch.arange(5), torch.tensor([7, 0, 40, 1, 100]))
+    for levels in (3, 1000):
+        score = torch.randint(levels, (148,), generator=generator).float()
+        for ratio in (0.1, 0.5, 1.0):
+            found = best_nodes(score, subject, 5, ratio, 2)
+            assert torch.equal(found, top_k_nodes(score, subject, 5, ratio, 2))
+
+
+def test_gated_attention_matches_the_plain_layers():
+    layer = GatedAttention(6, 10, 2, 0.0)
+    fast_in = torch.randn(15, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    plain = layer.double()(fast_in.double())
+    expected = torch.autograd.grad(plain.sum(), [fast_in, *layer.parameters()])
+    layer.float()
+    output = layer(fast_in)
+    torch.testing.assert_close(output, plain.float())
+    found = torch.autograd.grad(output.sum(), [fast_in, *layer.parameters()])
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_squared_error_and_its_gradients_match_the_definition():
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(n, 7, dtype=torch.float64, generator=generator) for n in (5, 0, 8)]
+    graph = GraphBatch(parts, torch.zeros((2, 0), dtype=torch.int64), torch.tensor([0] * 5 + [2] * 8), 3)
+    kept = torch.tensor([1, 4, 5, 12])
+    inputs = [torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((4, 3), (7, 3), (7,))]
+    inputs = [value.requires_grad_() for value in inputs]
+    hidden, weight, bias = inputs
+    expected = ((torch.cat(parts)[kept] - hidden @ weight.T - bias) ** 2).sum()
+    found = squared_error(graph, kept, hidden, weight, bias)
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(found * 3, inputs), torch.autograd.grad(expected * 3, inputs), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)

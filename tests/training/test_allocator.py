@@ -1,0 +1,23 @@
+import resource
+import sys
+
+import pytest
+import torch
+
+from sparra.training.allocator import freed_memory_kept
+
+
+def page_faults(n_blocks):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(n_blocks):
+        torch.ones(8_000_000).add_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_large_blocks_are_reused():
+    usual = page_faults(8)
+    with freed_memory_kept():
+        page_faults(1)
+        kept = page_faults(8)
+    assert kept < usual / 4
