@@ -4,7 +4,8 @@ import csv
 import sys
 from pathlib import Path
 
-# The TCGA file's header holds no mpp; without the value in this table, sparra refuses it.
+# The TCGA file's header holds no mpp; without a value in this table, sparra refuses it. 0.5 is an assumption,
+# good enough for a picture; in a study, ask whoever made the file.
 SLIDES = {"CMU-1": ("cmu-1-small-region.svs", ""), "TCGA-CR-7395": ("tcga-cr-7395-01a-01-ts1.svs", "0.5")}
 
 
