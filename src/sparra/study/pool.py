@@ -11,6 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from sparra.cohort.problems import Problem, problem_of
 from sparra.errors import UserError
 
@@ -56,10 +58,11 @@ def _end_with(parent: int) -> None:
 
 
 def limit_threads() -> None:
-    """Let torch use one thread in this process."""
+    """Let torch and the linear algebra under NumPy use one thread in this process."""
     import torch
 
     torch.set_num_threads(1)
+    threadpool_limits(limits=1)
 
 
 def run_items(
