@@ -1,6 +1,7 @@
 """From a published file to a network with its weights, by way of a converted copy in the cache."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from sparra.weights.source import FoundWeights, WeightsSource, find_weights, how
 
 CACHE_FOLDER = "SPARRA_CACHE"
 _CONVERTED = "sparra_weights"
+#: Networks kept in memory, so that a cohort does not load its weights once an image; an encoder has two at most.
+_KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class LoadedNetwork:
         return result.float().cpu()
 
 
+_loaded: OrderedDict[tuple[object, ...], LoadedNetwork] = OrderedDict()
+
+
 def load_network(
     build: Callable[[], nn.Module], source: WeightsSource, layout: Layout, options: NetworkOptions
 ) -> LoadedNetwork:
@@ -57,7 +63,7 @@ def load_network(
 
     The published file is hashed, its tensors are checked by name and shape, and they are written once, under
     the network's own names, as safetensors to the cache (``$SPARRA_CACHE``, else ``~/.cache/sparra``); later
-    calls map that copy.
+    processes map that copy, and later calls in one process give the same network.
 
     Parameters
     ----------
@@ -72,8 +78,21 @@ def load_network(
     UserError
         If the weights are absent, damaged, not those of this network, or the device is not there.
     """
-    device = _device(options.device)
     found = find_weights(source, options.weights)
+    stamp = found.path.stat()
+    key = (source.key, str(found.path), stamp.st_size, stamp.st_mtime_ns, *options.model_dump().values())
+    if key not in _loaded:
+        _loaded[key] = _load(build, found, source, layout, options)
+    _loaded.move_to_end(key)
+    while len(_loaded) > _KEPT:
+        _loaded.popitem(last=False)
+    return _loaded[key]
+
+
+def _load(
+    build: Callable[[], nn.Module], found: FoundWeights, source: WeightsSource, layout: Layout, options: NetworkOptions
+) -> LoadedNetwork:
+    device = _device(options.device)
     digest = _checked_digest(found, source, options)
     with torch.device("meta"):
         network = build()

@@ -3,6 +3,7 @@
 import importlib
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def _in_folder(source: WeightsSource) -> FoundWeights:
     raise UserError(f"the weights of '{source.key}' are not on this machine", mend=how_to_get(source))
 
 
+@lru_cache
 def _from_hub(source: WeightsSource, revision: str) -> FoundWeights:
     if source.hub is None:
         raise UserError(f"the weights of '{source.key}' are not on the Hugging Face Hub", mend=how_to_get(source))
