@@ -21,7 +21,8 @@ _PARTS = re.compile(r"encoder\.layer\.(\d+)\.attention\.attention\.(query|key|va
 def from_dinov2(state: State) -> State:
     """Rename a Dinov2 model's tensors and join queries, keys and values to one matrix.
 
-    Names that fit no rule stay as they are, so that the check of names finds them.
+    Names that fit no rule are marked, so that the check of names finds them: those of another library might
+    else pass for the network's own.
     """
     renamed: State = {}
     parts: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
@@ -42,4 +43,4 @@ def _rename(name: str) -> str:
     for pattern, new in _RENAMED:
         if re.fullmatch(pattern, name):
             return re.sub(pattern, new, name)
-    return name
+    return f"{name} (not of the Dinov2 layout)"
