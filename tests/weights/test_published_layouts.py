@@ -15,7 +15,7 @@ from sparra.networks.vision_transformer import ClassToken, ClassTokenAndMean
 from sparra.networks.volume_transformer import VolumeTransformer
 from sparra.pathology.encoders import chief, conch, gigapath, h_optimus, hipt, phikon, slide_encoders, uni, virchow
 from sparra.radiology.encoders import ct_encoders
-from sparra.radiology.encoders.m3d_clip import M3D_LAYOUT, ImageTower
+from sparra.radiology.encoders.m3d_clip import M3D_LAYOUT, m3d_clip_network
 from sparra.radiology.encoders.renalclip import RENALCLIP_LAYOUT
 from sparra.radiology.encoders.segvol import SEGVOL_LAYOUT
 from sparra.weights.layout import Layout, check_state
@@ -37,7 +37,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Layout]] = {
     "prov-gigapath": (lambda: ClassToken(gigapath.SHAPE), PLAIN),
     "phikon-v2": (lambda: ClassToken(phikon.SHAPE), phikon.LAYOUT),
     "segvol": (VolumeTransformer, SEGVOL_LAYOUT),
-    "m3d-clip": (ImageTower, M3D_LAYOUT),
+    "m3d-clip": (m3d_clip_network, M3D_LAYOUT),
     "renalclip": (ResNet3d, RENALCLIP_LAYOUT),
 }
 #: Parameters of the encoder: timm 1.0.31, MONAI 1.6.1 or the publisher's code built at full size.

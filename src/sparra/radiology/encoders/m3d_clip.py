@@ -39,10 +39,10 @@ INPUT: Triple = (32, 256, 256)
 class ImageTower(nn.Module):
     """Class token of the vision transformer, projected and brought to length 1."""
 
-    def __init__(self, vision: VolumeTransformer | None = None) -> None:
+    def __init__(self, vision: VolumeTransformer) -> None:
         super().__init__()
-        self.vision_encoder = vision or VolumeTransformer(class_token=True)
-        width = self.vision_encoder.norm.normalized_shape[0]
+        self.vision_encoder = vision
+        width = vision.norm.normalized_shape[0]
         self.mm_vision_proj = nn.Linear(width, width)
 
     def forward(self, volumes: Tensor) -> Tensor:
@@ -75,10 +75,12 @@ class M3dClipEncoder:
 
     feature_names: tuple[str, ...] = ()
 
-    def __init__(self, loaded: LoadedNetwork, options: M3dClipOptions, size: Triple = INPUT) -> None:
+    def __init__(self, loaded: LoadedNetwork, options: M3dClipOptions) -> None:
+        network = loaded.network
+        assert isinstance(network, ImageTower)  # for the type checker: this class builds no other
         self.loaded = loaded
         self.options = options
-        self.size = size
+        self.size = network.vision_encoder.size
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -104,6 +106,11 @@ class M3dClipEncoder:
         return one_row(features.astype(np.float32), region, orientation, part)
 
 
+def m3d_clip_network() -> ImageTower:
+    """Make the network at its published size."""
+    return ImageTower(VolumeTransformer(class_token=True))
+
+
 def build_m3d_clip(options: M3dClipOptions) -> M3dClipEncoder:
     """Load the weights and make the encoder.
 
@@ -112,7 +119,7 @@ def build_m3d_clip(options: M3dClipOptions) -> M3dClipEncoder:
     UserError
         If the weights are absent or not M3D-CLIP's.
     """
-    return M3dClipEncoder(load_network(ImageTower, _SOURCE, M3D_LAYOUT, options), options)
+    return M3dClipEncoder(load_network(m3d_clip_network, _SOURCE, M3D_LAYOUT, options), options)
 
 
 ct_encoders.register("m3d-clip")(

@@ -69,7 +69,7 @@ class SegVolEncoder:
 
     def __init__(self, loaded: LoadedNetwork, options: SegVolOptions) -> None:
         network = loaded.network
-        assert isinstance(network, VolumeTransformer)
+        assert isinstance(network, VolumeTransformer)  # for the type checker: this class builds no other
         self.loaded = loaded
         self.options = options
         self.patch = network.patch
@@ -184,6 +184,11 @@ def _block_means(mask: NDArray[np.bool_], block: Triple) -> NDArray[np.float32]:
     return means
 
 
+def segvol_network() -> VolumeTransformer:
+    """Make the network at its published size."""
+    return VolumeTransformer()
+
+
 def build_segvol(options: SegVolOptions) -> SegVolEncoder:
     """Load the weights and make the encoder.
 
@@ -192,7 +197,7 @@ def build_segvol(options: SegVolOptions) -> SegVolEncoder:
     UserError
         If the weights are absent or not SegVol's.
     """
-    return SegVolEncoder(load_network(VolumeTransformer, _SOURCE, SEGVOL_LAYOUT, options), options)
+    return SegVolEncoder(load_network(segvol_network, _SOURCE, SEGVOL_LAYOUT, options), options)
 
 
 ct_encoders.register("segvol")(
