@@ -196,17 +196,3 @@ def test_missing_weights_are_said_before_anything_is_read(write_pair: Callable) 
     with pytest.raises(UserError, match=r"weights of 'segvol' are not on this machine.*ViT_pretrain\.ckpt"):
         extract_ct(pair.image, pair.mask, 1, CtSettings(encoder="segvol"))
 
-
-@pytest.mark.slow
-def test_full_size_in_the_ct_stage(tmp_path: Path, write_pair: Callable) -> None:
-    path = published_file(tmp_path / "ViT_pretrain.ckpt", VolumeTransformer())
-    grid = Grid((120, 120, 60), (1.5, 1.5, 3.0), (0.0, 0.0, 0.0), np.eye(3))
-    hu = np.random.default_rng(0).integers(-100, 200, (60, 120, 120)).astype(np.float32)
-    mask = np.zeros(hu.shape, np.uint8)
-    mask[25:34, 50:75, 50:75] = 1
-    pair = write_pair(hu, mask, grid)
-    options = {"weights": str(path), "device": "cpu"}
-    bag, _ = extract_ct(pair.image, pair.mask, 1, CtSettings(encoder="segvol", encoder_options=options))
-    assert bag.features.shape[1] == 768
-    np.testing.assert_allclose(bag.patch_size, (16 * 1.024, 16 * 1.024, 4 * 1.024))
-    assert 10 < len(bag) < 100
