@@ -94,6 +94,7 @@ def simulate(
 def check(study: StudyFile) -> None:
     """Look at every table and file of a study, report all problems, and tell what would run."""
     from sparra.cohort.check import flow_of
+    from sparra.study.encoders import weights_problems
     from sparra.study.learn import folds_of
     from sparra.study.progress import ProgressBars
     from sparra.study.run import check_study
@@ -104,13 +105,14 @@ def check(study: StudyFile) -> None:
     cohort = check_study(settings, ProgressBars(console), follow_up=False)
     console.print(flow_table(flow_of(cohort)))
     console.print(plan_table(settings, cohort))
-    for line in problem_lines(cohort.problems):
+    problems = [*cohort.problems, *weights_problems(settings, cohort.images)]
+    for line in problem_lines(problems):
         _say(line)
     if cohort.subjects and cohort.has_follow_up:
         folds_of(settings, cohort.subjects)
     if settings.output.exists() and not settings.output.is_dir():
         raise UserError("the output is a file, not a folder", settings.output, "Name another 'output'")
-    if cohort.problems:
+    if problems:
         raise typer.Exit(1)
     _say("no problems")
 

@@ -173,3 +173,11 @@ def test_a_broken_subject_is_told_in_one_line_and_the_rest_go_on(small: Study, s
     lines = [line for line in printed.splitlines() if " failed: " in line]
     assert any(expected in line for line in lines), (expected, lines)
     assert len(lines) <= 4, lines
+
+
+def test_missing_weights_are_told_by_the_check(study: Study, sparra: Sparra, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARRA_WEIGHTS", raising=False)
+    study.change("slide", encoder="uni")
+    code, printed = sparra("check", study.file)
+    assert code == 1
+    assert "weights of 'uni' are not on this machine" in printed

@@ -48,12 +48,12 @@ def extract_slide(path: Path, mpp: float | None, settings: SlideSettings) -> tup
     """
     entry = slide_encoders[settings.encoder]
     entry.require(settings)
+    encoder = entry.build(settings)
     with Slide(path, mpp) as slide:
         picture = slide.overview(settings.tissue_mpp)
         tissue = find_tissue(picture, settings.tissue_mpp, settings)
         grid = place_tiles(tissue, slide.size_um, settings)
         _require_tiles(tissue, grid, settings, path)
-        encoder = entry.build(settings)
         tile_mpp = settings.tile_um / settings.tile_px
         features = np.concatenate([encoder.encode(tiles, tile_mpp) for tiles in read_tiles(slide, grid, settings)])
         preview = _preview(slide, picture, tissue, settings)

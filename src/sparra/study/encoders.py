@@ -1,18 +1,24 @@
 """What is known of each encoder, as a table, in full, or for other programs."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from sparra.bags.readers import is_bag_file
+from sparra.cohort.problems import Problem, problem_of
+from sparra.cohort.tables import ImageRecord
 from sparra.encoders import NOT_PUBLISHED, EncoderCard
 from sparra.errors import UserError
+from sparra.modality import Modality
 from sparra.pathology.encoders import slide_encoders
 from sparra.radiology.encoders import ct_encoders
 from sparra.registry import nearest_name
 from sparra.settings import Settings
-from sparra.weights.source import WeightsSource, how_to_get
+from sparra.study.settings import StudySettings
+from sparra.weights.source import WeightsSource, find_weights, how_to_get
 
 
 def encoder_cards() -> list[EncoderCard]:
@@ -67,6 +73,27 @@ def card_as_json(card: EncoderCard) -> dict[str, Any]:
     content["files"] = [{**asdict(file), "how_to_get": how_to_get(file)} for file in card.files]
     content["options"] = _options_of(card)().model_dump(mode="json")
     return content
+
+
+def weights_problems(settings: StudySettings, images: Iterable[ImageRecord]) -> list[Problem]:
+    """Tell which weights a study needs and this machine lacks; what is to come from the Hub is not sought."""
+    chosen: dict[Modality, tuple[EncoderCard, Settings]] = {}
+    if needed := {image.modality for image in images if not is_bag_file(image.path)}:
+        ct, slide = ct_encoders[settings.ct.encoder], slide_encoders[settings.slide.encoder]
+        chosen["ct"] = (ct.card, ct.settings.from_mapping(settings.ct.encoder_options, "ct.encoder_options"))
+        chosen["slide"] = (slide.card, slide.options_in(settings.slide))
+    problems = []
+    for modality in sorted(needed):
+        card, options = chosen[modality]
+        # An encoder with several files has an option for each, in the same order.
+        given = [value for name, value in options if name == "weights" or name.endswith("_weights")]
+        for source, path in zip(card.files, given, strict=True):
+            try:
+                if path is None or not str(path).startswith("hub"):
+                    find_weights(source, path)
+            except UserError as error:
+                problems.append(problem_of(error, "check", "", f"{modality}.encoder"))
+    return problems
 
 
 def _facts(card: EncoderCard) -> list[tuple[str, str]]:

@@ -195,4 +195,3 @@ def test_missing_weights_are_said_before_anything_is_read(write_pair: Callable) 
     pair = write_pair(hu, mask, grid)
     with pytest.raises(UserError, match=r"weights of 'segvol' are not on this machine.*ViT_pretrain\.ckpt"):
         extract_ct(pair.image, pair.mask, 1, CtSettings(encoder="segvol"))
-
