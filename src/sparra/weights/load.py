@@ -46,11 +46,22 @@ class LoadedNetwork:
     provenance: Mapping[str, Any]
 
     def run(self, images: Tensor) -> Tensor:
-        """Call the network on a batch; the result is float32 on the CPU."""
+        """Call the network on a batch; the result is float32 on the CPU.
+
+        Raises
+        ------
+        UserError
+            If the result holds NaN or infinite values, as half precision may give.
+        """
         enabled = self.precision != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, self.precision, enabled=enabled):
             result: Tensor = self.network(images.to(self.device, non_blocking=True))
-        return result.float().cpu()
+        result = result.float().cpu()
+        if not torch.isfinite(result).all():
+            used = str(self.precision).removeprefix("torch.")
+            mend = "Set 'precision: float32' (or bfloat16) in encoder_options, and check the weights"
+            raise UserError(f"the encoder's features are not finite in {used}", mend=mend)
+        return result
 
 
 _loaded: OrderedDict[tuple[object, ...], LoadedNetwork] = OrderedDict()

@@ -18,7 +18,6 @@ from sparra.pathology.encoders.network import (
     TileNetworkOptions,
     TileTransform,
     check_resolution,
-    finite,
     tile_network_entry,
 )
 from sparra.pathology.settings import SlideSettings
@@ -93,7 +92,8 @@ class SlideEncoderOfChief:
 
     def summarise(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn the tiles' features, shape (n, 768), into the slide's, shape (1, 768)."""
-        return finite(self.slide.run(torch.from_numpy(features)).numpy(), self.slide)
+        result: NDArray[np.float32] = self.slide.run(torch.from_numpy(features)).numpy()
+        return result
 
 
 CHIEF = tile_network_entry(

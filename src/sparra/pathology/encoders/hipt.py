@@ -17,7 +17,6 @@ from sparra.pathology.encoders.network import (
     TileNetworkOptions,
     TileTransform,
     check_resolution,
-    finite,
     tile_network_entry,
 )
 from sparra.pathology.settings import SlideSettings
@@ -88,7 +87,8 @@ class RegionEncoder:
     def encode(self, tiles: NDArray[np.uint8], mpp: float) -> NDArray[np.float32]:
         """Encode regions, shape (batch, side, side, 3) with a side of whole tiles, into (batch, 192)."""
         rows = [self._grid(region, mpp) for region in tiles]
-        return finite(self.regions.run(torch.from_numpy(np.stack(rows))).numpy(), self.regions)
+        result: NDArray[np.float32] = self.regions.run(torch.from_numpy(np.stack(rows))).numpy()
+        return result
 
     def _grid(self, region: NDArray[np.uint8], mpp: float) -> NDArray[np.float32]:
         count = region.shape[0] // TILE_PX

@@ -112,28 +112,11 @@ class TileNetwork:
         """
         blocks = [tiles[first : first + self.batch] for first in range(0, len(tiles), self.batch)]
         features: NDArray[np.float32] = np.concatenate([self._run(block) for block in blocks])
-        return finite(features, self.loaded)
+        return features
 
     def _run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         result: NDArray[np.float32] = self.loaded.run(self.transform(tiles)).numpy()
         return result
-
-
-def finite(features: NDArray[np.float32], loaded: LoadedNetwork) -> NDArray[np.float32]:
-    """Return the features if they are numbers.
-
-    Raises
-    ------
-    UserError
-        Else, which in half precision means that a number was too large for it.
-    """
-    if not np.isfinite(features).all():
-        used = str(loaded.precision).removeprefix("torch.")
-        raise UserError(
-            f"the encoder's features are not finite in {used}",
-            mend="Set 'precision: float32' (or bfloat16) in encoder_options, and check the weights",
-        )
-    return features
 
 
 def check_resolution(card: EncoderCard, settings: SlideSettings, allowed: bool) -> None:

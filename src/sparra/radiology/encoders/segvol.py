@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
 from sparra.encoders import EncoderCard
-from sparra.errors import UserError
 from sparra.networks.volume_transformer import VolumeTransformer
 from sparra.radiology.encoders.base import CtEncoderEntry, ct_encoders
 from sparra.radiology.encoders.region import CtRegion, Orientation, Rows, Triple
@@ -144,12 +143,15 @@ class SegVolEncoder:
             return result
 
         layers = encode_windows(tokens, self.window, self.options.overlap, self.options.window_batch, read, encode)
-        features = np.concatenate([found[kept[layer]] for layer, found in layers])
-        if not np.isfinite(features).all():
-            raise UserError(
-                "the encoder's features are not finite",
-                mend="Set 'precision: float32' in encoder_options, and check the weights",
-            )
+        # Filled in place: joining the layers' parts at the end would hold all of them twice.
+        features = np.empty((0, 0), np.float32)
+        done = 0
+        for layer, found in layers:
+            if layer == 0:
+                features = np.empty((int(kept.sum()), found.shape[-1]), np.float32)
+            rows = found[kept[layer]]
+            features[done : done + len(rows)] = rows
+            done += len(rows)
         return features
 
 

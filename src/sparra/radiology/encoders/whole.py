@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sparra.errors import UserError
 from sparra.radiology.encoders.region import CtRegion, Orientation, Rows
 from sparra.radiology.encoders.windows import Window, into_window
 
@@ -16,18 +15,7 @@ def cut_out(region: CtRegion, orientation: Orientation, part: tuple[slice, ...],
 
 
 def one_row(features: NDArray[np.float32], region: CtRegion, orientation: Orientation, part: tuple[slice, ...]) -> Rows:
-    """Make the one row of a bag, in the middle of the part that it stands for.
-
-    Raises
-    ------
-    UserError
-        If a feature is not finite.
-    """
-    if not np.isfinite(features).all():
-        raise UserError(
-            "the encoder's features are not finite",
-            mend="Set 'precision: float32' in encoder_options, and check the weights",
-        )
+    """Make the one row of a bag, in the middle of the part that it stands for."""
     mask = orientation.turn(region.mask)[part]
     starts = np.array([side.start for side in part], np.float64)
     middle = starts + (np.array(mask.shape) - 1) / 2
