@@ -21,7 +21,7 @@ from sparra.networks.resnet3d import ResNet3d
 from sparra.networks.swin import SwinTransformer
 from sparra.networks.vision_transformer import ClassToken
 from sparra.networks.volume_transformer import VolumeTransformer
-from sparra.pathology.encoders.conch import conch_tower
+from sparra.pathology.encoders.conch import CONCH_SHAPE, CONCH_WIDTH, conch_tower
 from sparra.pathology.encoders.hipt import TILE_SHAPE
 from sparra.pathology.encoders.uni import UNI_SHAPE
 from sparra.radiology.encoders.region import CtRegion
@@ -34,7 +34,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "hipt": (lambda: ClassToken(TILE_SHAPE), (3, 256, 256)),
     "chief": (SwinTransformer, (3, 224, 224)),
     "uni": (lambda: ClassToken(UNI_SHAPE), (3, 224, 224)),
-    "conch": (conch_tower, (3, 448, 448)),
+    "conch": (lambda: conch_tower(CONCH_SHAPE, CONCH_WIDTH), (3, 448, 448)),
     "segvol": (VolumeTransformer, (1, 32, 256, 256)),
     "renalclip": (ResNet3d, (1, 32, 128, 128)),
 }

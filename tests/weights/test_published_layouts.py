@@ -28,8 +28,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Layout]] = {
     "hipt-4k": (hipt.RegionTransformer, hipt.HIPT_LAYOUT),
     "uni": (lambda: ClassToken(uni.UNI_SHAPE), PLAIN),
     "uni2-h": (lambda: ClassToken(uni.UNI2_SHAPE), PLAIN),
-    "conch": (conch.conch_tower, conch.CONCH_LAYOUT),
-    "conch-v1.5": (conch.conch_v15_tower, conch.CONCH_V15_LAYOUT),
+    "conch": (lambda: conch.conch_tower(conch.CONCH_SHAPE, conch.CONCH_WIDTH), conch.CONCH_LAYOUT),
+    "conch-v1.5": (
+        lambda: conch.conch_v15_tower(conch.CONCH_V15_SHAPE, conch.CONCH_V15_WIDTH),
+        conch.CONCH_V15_LAYOUT,
+    ),
     "chief": (SwinTransformer, chief.TILE_LAYOUT),
     "chief-slide": (chief.SlideAttention, chief.SLIDE_LAYOUT),
     "virchow2": (lambda: ClassTokenAndMean(virchow.SHAPE), PLAIN),

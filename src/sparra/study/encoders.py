@@ -89,7 +89,7 @@ def weights_problems(settings: StudySettings, images: Iterable[ImageRecord]) -> 
         given = [value for name, value in options if name == "weights" or name.endswith("_weights")]
         for source, path in zip(card.files, given, strict=True):
             try:
-                if path is None or not str(path).startswith("hub"):
+                if path != "hub" and not str(path).startswith("hub:"):
                     find_weights(source, path)
             except UserError as error:
                 problems.append(problem_of(error, "check", "", f"{modality}.encoder"))

@@ -191,6 +191,7 @@ def read_study(path: Path) -> StudySettings:
         raise UserError(f"the study file is not valid YAML: {text}", path) from None
     if not isinstance(content, dict):
         raise UserError("the study file holds no keys", path, "See the README for an example")
+    content = _with_absolute_weights(content, path.parent.absolute())
     settings = StudySettings.from_mapping(_with_absolute_paths(content, path.parent.absolute()), str(path))
     for name in settings.methods.aggregators:
         settings.aggregator_settings(name)
@@ -208,3 +209,21 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
             paths = {k: str(folder / values[k]) for k in keys if isinstance(values.get(k), str)}
             resolved[section] = {**values, **paths}
     return resolved
+
+
+def _with_absolute_weights(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    resolved = dict(content)
+    for section in ("ct", "slide"):
+        values = resolved.get(section)
+        if isinstance(values, dict) and isinstance(values.get("encoder_options"), dict):
+            options = {k: _weights_path(k, v, folder) for k, v in values["encoder_options"].items()}
+            resolved[section] = {**values, "encoder_options": options}
+    return resolved
+
+
+def _weights_path(option: str, value: Any, folder: Path) -> Any:
+    """Resolve an option that names a file of weights; others, and the Hub, stay as they are."""
+    names_file = option == "weights" or str(option).endswith("_weights")
+    if not names_file or not isinstance(value, str) or value == "hub" or value.startswith("hub:"):
+        return value
+    return str(folder / Path(value).expanduser())

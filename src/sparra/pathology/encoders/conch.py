@@ -36,12 +36,12 @@ class PooledTower(nn.Module):
         return result
 
 
-def conch_tower(shape: VitShape = CONCH_SHAPE, width: int = CONCH_WIDTH) -> PooledTower:
+def conch_tower(shape: VitShape, width: int) -> PooledTower:
     """Make CONCH's tower: ``encode_image(proj_contrast=False, normalize=False)`` of its authors."""
     return PooledTower(shape, AttentionalPooler(width, shape.width, _HEADS, 1), width)
 
 
-def conch_v15_tower(shape: VitShape = CONCH_V15_SHAPE, width: int = CONCH_V15_WIDTH) -> PooledTower:
+def conch_v15_tower(shape: VitShape, width: int) -> PooledTower:
     """Make CONCH v1.5's tower."""
     return PooledTower(shape, BiasFreePooler(width, shape.width, _HEADS, 1), width)
 
@@ -103,7 +103,7 @@ CONCH = tile_network_entry(
         files=(_SOURCE,),
         parameters_millions=87.5,
     ),
-    conch_tower,
+    lambda: conch_tower(CONCH_SHAPE, CONCH_WIDTH),
     CONCH_LAYOUT,
     TileTransform(OPENAI, 448, "bicubic", 448),
 )
@@ -128,7 +128,7 @@ CONCH_V15 = tile_network_entry(
         files=(_V15_SOURCE,),
         parameters_millions=306.0,
     ),
-    conch_v15_tower,
+    lambda: conch_v15_tower(CONCH_V15_SHAPE, CONCH_V15_WIDTH),
     CONCH_V15_LAYOUT,
     TileTransform(IMAGENET, 448, "bilinear", 448),
 )
