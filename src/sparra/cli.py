@@ -21,8 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=f"Joins CT and whole-slide pathology into one survival model. {RESEARCH_USE_ONLY}",
 )
-encoders_app = typer.Typer(help="The encoders: list them, describe one.")
-app.add_typer(encoders_app, name="encoders")
 # In a log there is no width to keep to, and a results table is wider than the 80 columns taken otherwise.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
@@ -105,14 +103,16 @@ def check(study: StudyFile) -> None:
     cohort = check_study(settings, ProgressBars(console), follow_up=False)
     console.print(flow_table(flow_of(cohort)))
     console.print(plan_table(settings, cohort))
-    problems = [*cohort.problems, *weights_problems(settings, cohort.images)]
-    for line in problem_lines(problems):
+    for line in problem_lines(cohort.problems):
+        _say(line)
+    lacking = weights_problems(settings, cohort.images)
+    for line in problem_lines(lacking):
         _say(line)
     if cohort.subjects and cohort.has_follow_up:
         folds_of(settings, cohort.subjects)
     if settings.output.exists() and not settings.output.is_dir():
         raise UserError("the output is a file, not a folder", settings.output, "Name another 'output'")
-    if problems:
+    if cohort.problems or lacking:
         raise typer.Exit(1)
     _say("no problems")
 
@@ -151,6 +151,10 @@ def evaluate(study: StudyFile) -> None:
 def report(study: StudyFile) -> None:
     """Write the report, after the stages before."""
     _run_until(study, "report")
+
+
+encoders_app = typer.Typer(help="The encoders: list them, describe one.")
+app.add_typer(encoders_app, name="encoders")
 
 
 @encoders_app.callback(invoke_without_command=True)
