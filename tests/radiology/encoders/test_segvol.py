@@ -1,6 +1,7 @@
 """SegVol in the CT stage: small random weights in the published layout, never a result."""
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sparra.errors import UserError
 from sparra.files import sha256_of
 from sparra.networks.volume_transformer import VolumeTransformer
 from sparra.radiology.encoders import ct_encoders, segvol
+from sparra.radiology.encoders.region import CtRegion
 from sparra.radiology.encoders.segvol import SegVolEncoder, SegVolOptions, enlarged
 from sparra.radiology.extract import extract_ct
 from sparra.radiology.geometry import Grid
@@ -188,6 +190,37 @@ def test_the_published_layout_runs_in_the_ct_stage(
         expected = network.eval()(torch.from_numpy(window))[0].numpy()
     distance = np.abs(expected[:, None] - bag.features[None]).max(axis=2)
     assert (distance.min(axis=0) < 1e-3).all()
+
+
+def test_voxel_tokens_equal_the_papers_enlarged_region_and_sliding_window() -> None:
+    """The region enlarged as a whole, windows in voxels of it, averaged in one array (as MONAI's inferer does)."""
+    network = small_network()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        parameter.data.normal_(0, 0.3, generator=generator)
+    hu = np.random.default_rng(0).integers(-200, 300, (20, 22, 24)).astype(np.float32)
+    mask = np.zeros(hu.shape, bool)
+    mask[4:13, 3:14, 5:18] = True
+    grid = Grid((24, 22, 20), (1.0,) * 3, (0.0,) * 3, np.diag([-1.0, -1, 1]))
+    loaded = LoadedNetwork(network.eval(), torch.device("cpu"), torch.float32, {})
+    options = SegVolOptions(tokens="voxel", keep="box", margin_voxels=(0, 0, 0))
+    rows = SegVolEncoder(loaded, options).encode_region(CtRegion(hu, mask, np.ones_like(mask), grid, hu, 0.25))
+    low, high = segvol.foreground_window(hu)
+    region = torch.from_numpy(((hu.clip(low, high) - low) / (high - low))[4:13, 3:14, 5:18])[None, None]
+    large = functional.interpolate(region, scale_factor=PATCH, mode="trilinear")
+    total, count = torch.zeros(9, 11, 13, 24), torch.zeros(9, 11, 13, 1)
+    starts = []
+    for length, window in zip(large.shape[2:], SIZE, strict=True):
+        step = int(window * 0.75)
+        starts.append([min(i * step, length - window) for i in range(-(-(length - window) // step) + 1)])
+    for corner in product(*starts):
+        part = large[(slice(None), slice(None), *(slice(c, c + n) for c, n in zip(corner, SIZE, strict=True)))]
+        with torch.inference_mode():
+            tokens = network(part).reshape(4, 4, 4, 24)
+        place = tuple(slice(c // p, c // p + 4) for c, p in zip(corner, PATCH, strict=True))
+        total[place] += tokens
+        count[place] += 1
+    np.testing.assert_allclose(rows.features, (total / count).reshape(-1, 24).numpy(), atol=1e-5)
 
 
 def test_missing_weights_are_said_before_anything_is_read(write_pair: Callable) -> None:
