@@ -91,7 +91,7 @@ def test_weights_that_a_study_lacks_are_told_and_those_of_the_hub_are_not_sought
     [
         ("slide", {"encoder": "uni", "mpp": 0.25}, "not trained at 0.25"),
         ("slide", {"encoder": "uni", "encoder_options": {"weigths": "a"}}, "Did you mean 'weights'"),
-        ("slide", {"encoder": "h-optimus-1"}, "tile_um: 112"),
+        ("slide", {"encoder": "h-optimus-1"}, "'tile_um' to 112"),
         ("ct", {"encoder": "segvol", "encoder_options": {"tokens": "all"}}, "encoder_options"),
     ],
 )

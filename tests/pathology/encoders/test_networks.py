@@ -218,7 +218,7 @@ def test_a_resolution_that_was_not_trained_for_is_refused_unless_allowed(weights
     for mpp in (0.25, 1.0):
         with pytest.raises(UserError, match=rf"not trained at {mpp:g} µm.*but at 0\.5.*allow_untrained"):
             entry.build(settings("hipt", weights, mpp=mpp))
-    with pytest.raises(UserError, match=r"tiles of 256 pixels, not 200.*tile_um: 128"):
+    with pytest.raises(UserError, match=r"tiles of 256 pixels, not 200.*'tile_um' to 128"):
         entry.build(settings("hipt", weights, tile_um=100))
     entry.build(settings("hipt", weights, mpp=0.4872, tile_um=0.4872 * 256))
     entry.build(settings("hipt", weights, mpp=1.0, options={"allow_untrained": True}))

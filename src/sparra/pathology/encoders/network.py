@@ -139,7 +139,7 @@ def check_resolution(card: EncoderCard, settings: SlideSettings, allowed: bool) 
         fitting = " or ".join(f"{side * settings.mpp:g}" for side in card.tile_px)
         sides = " or ".join(map(str, card.tile_px))
         what = f"encoder '{card.name}' takes tiles of {sides} pixels, not {settings.tile_px}"
-        raise UserError(what, "slide.tile_um", f"Set 'tile_um: {fitting}', {mend}")
+        raise UserError(what, "slide.tile_um", f"Set 'tile_um' to {fitting}, {mend}")
 
 
 def tile_network_entry(
