@@ -67,7 +67,7 @@ def test_weights_that_a_study_lacks_are_told_and_those_of_the_hub_are_not_sought
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SPARRA_WEIGHTS", raising=False)
-    slide = {"encoder": "hipt-4k", "tile_um": 2048, "encoder_options": {"region_weights": "hub"}}
+    slide = {"encoder": "hipt-4k", "tile_um": 2048, "batch_size": 1, "encoder_options": {"region_weights": "hub"}}
     ct = {"encoder": "segvol", "encoder_options": {"weights": "none.ckpt"}}
     content = {"cohort": {"subjects": "s.csv", "images": "i.csv", "time_unit": "days"}, "ct": ct, "slide": slide}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
@@ -91,6 +91,7 @@ def test_weights_that_a_study_lacks_are_told_and_those_of_the_hub_are_not_sought
     [
         ("slide", {"encoder": "uni", "mpp": 0.25}, "not trained at 0.25"),
         ("slide", {"encoder": "uni", "encoder_options": {"weigths": "a"}}, "Did you mean 'weights'"),
+        ("slide", {"encoder": "hipt-4k", "tile_um": 2048}, "batch_size: 1"),
         ("slide", {"encoder": "h-optimus-1"}, "'tile_um' to 112"),
         ("ct", {"encoder": "segvol", "encoder_options": {"tokens": "all"}}, "encoder_options"),
     ],

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sparra.encoders import EncoderCard
+from sparra.errors import UserError
 from sparra.networks.vision_transformer import ClassToken, VisionTransformer, VitShape
 from sparra.pathology.encoders.base import SlideEncoderEntry
 from sparra.pathology.encoders.network import (
@@ -42,6 +43,8 @@ _REGION_SOURCE = WeightsSource(
     sha256="2b0bd9e9a602a35f2bb3f76da39d2b53a91f23fc3f115dc59a63267d95ad2b7b",
 )
 _TRANSFORM = TileTransform(HALF)
+#: Bytes of pixels read at a time; twice as much is held.
+_LARGEST_BATCH = 500_000_000
 _OVERLAP = "Pre-trained on TCGA slides of 33 cancers, kidney among them: on TCGA it has seen your test slides."
 
 
@@ -148,6 +151,10 @@ _REGION_CARD = EncoderCard(
 
 def _check(settings: SlideSettings) -> None:
     check_resolution(_REGION_CARD, settings, HIPT_4K.options_in(settings).allow_untrained)
+    size = settings.batch_size * settings.tile_px**2 * 3
+    if size > _LARGEST_BATCH:
+        what = f"{settings.batch_size} regions of {settings.tile_px} pixels at a time take {size / 1e9:.2g} GB"
+        raise UserError(what, "slide.batch_size", "Set 'batch_size: 1'")
 
 
 def _build(settings: SlideSettings) -> RegionEncoder:

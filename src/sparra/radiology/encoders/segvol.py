@@ -125,7 +125,7 @@ class SegVolEncoder:
         for axis, side in enumerate(box):
             margin, token = self.options.margin_voxels[axis], self.token[axis]
             centre = first[axis] + np.arange(fraction.shape[axis]) * token + (token - 1) / 2
-            within.append((centre > side.start - margin - 1) & (centre < side.stop + margin))
+            within.append((centre > side.start - margin - 0.5) & (centre < side.stop + margin - 0.5))
         kept_box: NDArray[np.bool_] = within[0][:, None, None] & within[1][:, None] & within[2]
         return kept_box
 
