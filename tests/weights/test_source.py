@@ -69,7 +69,9 @@ def test_the_hub_is_asked_only_when_told_and_its_commit_is_kept(hub: list[tuple[
     assert hub == []
     assert find_weights(SOURCE, "hub").origin == "hub:lab/net@0123abc"
     assert find_weights(SOURCE, "hub:main").path.name == "model.bin"
-    assert hub == [("lab/net", "model.bin", "v1"), ("lab/net", "model.bin", "main")]
+    assert find_weights(SOURCE, "hub::other.bin").path.name == "other.bin"
+    asked = [("model.bin", "v1"), ("model.bin", "main"), ("other.bin", "v1")]
+    assert hub == [("lab/net", *request) for request in asked]
 
 
 @pytest.mark.usefixtures("hub")

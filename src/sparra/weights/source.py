@@ -60,8 +60,8 @@ def find_weights(source: WeightsSource, given: str | None) -> FoundWeights:
     ----------
     source : WeightsSource
     given : str or None
-        Path of the file or of the folder that holds it; ``"hub"`` or ``"hub:REVISION"`` for the Hugging Face
-        Hub; None to look in the folder ``$SPARRA_WEIGHTS``. Nothing is fetched unless ``hub`` is said.
+        Path of the file or of the folder that holds it; ``"hub"``, ``"hub:REVISION"`` or ``"hub:REVISION:FILE"``
+        for the Hugging Face Hub; None to look in the folder ``$SPARRA_WEIGHTS``. Nothing is fetched unless ``hub`` is said.
 
     Raises
     ------
@@ -71,7 +71,8 @@ def find_weights(source: WeightsSource, given: str | None) -> FoundWeights:
     if given is None:
         return _in_folder(source)
     if given == "hub" or given.startswith("hub:"):
-        return _from_hub(source, given.partition(":")[2] or source.revision)
+        _, revision, file, *_ = f"{given}::".split(":")
+        return _from_hub(source, revision or source.revision, file or source.file)
     path = Path(given).expanduser()
     path = path / source.file if path.is_dir() else path
     if not path.is_file():
@@ -100,7 +101,7 @@ def _in_folder(source: WeightsSource) -> FoundWeights:
 
 
 @lru_cache
-def _from_hub(source: WeightsSource, revision: str) -> FoundWeights:
+def _from_hub(source: WeightsSource, revision: str, file: str) -> FoundWeights:
     if source.hub is None:
         raise UserError(f"the weights of '{source.key}' are not on the Hugging Face Hub", mend=how_to_get(source))
     try:
@@ -110,10 +111,10 @@ def _from_hub(source: WeightsSource, revision: str) -> FoundWeights:
         raise UserError("fetching from the Hub needs the package huggingface_hub", mend=mend) from None
     try:
         # The token is the user's own (HF_TOKEN or `hf auth login`); it is neither read nor kept here.
-        path = Path(hub.hf_hub_download(source.hub, source.file, revision=revision))
+        path = Path(hub.hf_hub_download(source.hub, file, revision=revision))
     except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
         reason = " ".join(str(error).split())[:200]
-        what = f"'{source.file}' of {source.hub} cannot be fetched ({reason})"
+        what = f"'{file}' of {source.hub} cannot be fetched ({reason})"
         raise UserError(what, mend=how_to_get(source)) from None
     return FoundWeights(path, f"hub:{source.hub}@{_commit_of(path) or revision}")
 

@@ -140,6 +140,7 @@ ct_encoders.register("m3d-clip")(
             input_size=INPUT,
             files=(_SOURCE,),
             parameters_millions=88.0,
+            notes="The file's name on the Hub is not confirmed; 'hub::FILE' takes another.",
         ),
         settings=M3dClipOptions,
         build=build_m3d_clip,

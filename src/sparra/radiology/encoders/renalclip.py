@@ -93,7 +93,8 @@ ct_encoders.register("renalclip")(
             parameters_millions=33.0,
             notes=(
                 "TCIA's renal CTs were its external test set. The training's crop was centred on the kidney; the"
-                " orientation of its arrays is inferred from its code."
+                " orientation of its arrays is inferred from its code. The file's name on the Hub is not confirmed;"
+                " 'hub::FILE' takes another."
             ),
         ),
         settings=NetworkOptions,
