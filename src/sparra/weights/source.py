@@ -61,7 +61,8 @@ def find_weights(source: WeightsSource, given: str | None) -> FoundWeights:
     source : WeightsSource
     given : str or None
         Path of the file or of the folder that holds it; ``"hub"``, ``"hub:REVISION"`` or ``"hub:REVISION:FILE"``
-        for the Hugging Face Hub; None to look in the folder ``$SPARRA_WEIGHTS``. Nothing is fetched unless ``hub`` is said.
+        for the Hugging Face Hub; None to look in the folder ``$SPARRA_WEIGHTS``. Nothing is fetched unless
+        ``hub`` is said.
 
     Raises
     ------
