@@ -1,8 +1,10 @@
 import argparse
 import os
 import pickle
+from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -46,6 +48,8 @@ def test_objects_of_the_training_are_left_out_and_tensors_read(tmp_path: Path) -
         "args": argparse.Namespace(lr=0.1, nested=argparse.Namespace(a=1)),
         "callbacks": {Callback: {"best": 1}},
         "object": Callback(),
+        "history": defaultdict(list, {"loss": [1.0]}),
+        "best": np.float64(0.9),
         "hyper_parameters": {"size": (1, 2)},
     }
     torch.save(content, tmp_path / "training.ckpt")
@@ -65,6 +69,17 @@ def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         read_checkpoint(tmp_path / "plain.pth")
     assert not (tmp_path / "made").exists()
+
+
+class Evaluated:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("1/0",)
+
+
+def test_code_in_a_file_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"w": Evaluated()}, tmp_path / "harmful.pth")
+    with pytest.raises(UserError, match=r"names 'builtins\.eval', which no checkpoint needs"):
+        read_checkpoint(tmp_path / "harmful.pth")
 
 
 def test_a_broken_file_is_one_sentence(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from sparra.errors import UserError
 #: Training scripts pickle their options beside the tensors. Such objects are never built: a placeholder takes
 #: their place. A file that names anything of these modules is no honest checkpoint and is refused.
 _REFUSED_MODULES = frozenset(
-    {"builtins", "os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "importlib", "runpy", "pickle"}
+    {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "importlib", "runpy", "pickle"}
 )
+_REFUSED = frozenset(f"builtins.{name}" for name in ("eval", "exec", "compile", "open", "__import__", "input"))
+_UNREADABLE = (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError)
 
 
 class _Placeholder:
@@ -28,6 +30,14 @@ class _Placeholder:
 
     def __setstate__(self, _state: object) -> None:
         pass
+
+
+def _plain_dict(*_args: object) -> dict[object, object]:
+    """Stands for ``defaultdict``, into which PyTorch's reader would not write."""
+    return {}
+
+
+_STAND_INS: dict[str, Any] = {"collections.defaultdict": _plain_dict}
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -47,7 +57,16 @@ def read_checkpoint(path: Path) -> Any:
         raise UserError("there is no such file of weights", path, "Correct the path")
     try:
         return load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
-    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:
         reason = " ".join(str(error).split())[:150]
         what = f"the weights cannot be read, the file is damaged or of another format ({reason})"
         raise UserError(what, path, "Download it again and compare its size and SHA-256 with its page") from None
@@ -55,9 +74,9 @@ def read_checkpoint(path: Path) -> Any:
 
 def _read_torch(path: Path) -> Any:
     zipped = zipfile.is_zipfile(path)
-    unknown = _unknown_classes(path) if zipped else []
-    placeholders: list[Any] = [(_Placeholder, name) for name in unknown]
     try:
+        unknown = _unknown_classes(path) if zipped else []
+        placeholders: list[Any] = [(_STAND_INS.get(name, _Placeholder), name) for name in unknown]
         with torch.serialization.safe_globals(placeholders), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about storage classes of old files
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True if zipped else None)
@@ -71,7 +90,7 @@ def _unknown_classes(path: Path) -> list[str]:
     """List the classes that PyTorch would not load, refusing those that no checkpoint needs."""
     names: Iterable[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     for name in names:
-        if name.partition(".")[0] in _REFUSED_MODULES:
+        if name in _REFUSED or name.partition(".")[0] in _REFUSED_MODULES:
             what = f"this file names '{name}', which no checkpoint needs"
             raise UserError(what, path, "Do not use it; get the weights from their publisher")
     return list(names)
