@@ -34,6 +34,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "released": ("sparra", {"preset": "released", **NARROW}),
     "paper": ("sparra", {"preset": "paper", **NARROW}),
     "default": ("sparra", {"preset": "default", **NARROW}),
+    # `default` is an ensemble of three: what the same does for ABMIL.
+    "abmil_ensemble": ("abmil", {"hidden": 64, "attention": 64, "ensemble": 3}),
 }
 ORACLE = "oracle"
 

@@ -40,6 +40,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "released": ("sparra", {"preset": "released"}),
     "paper": ("sparra", {"preset": "paper"}),
     "default": ("sparra", {"preset": "default"}),
+    # `default` is an ensemble of three: what the same does for ABMIL.
+    "abmil_ensemble": ("abmil", {"ensemble": 3}),
 }
 # One seed for each (seed, fold), the same for every method.
 FOLDS_PER_SEED = 100

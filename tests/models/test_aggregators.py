@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sparra.models.batch import GraphBatch
-from sparra.models.importance import smoothed_over_neighbours
+from sparra.models.importance import neighbourhood_mean, smoothed_over_neighbours
 from sparra.models.registry import aggregators
 from sparra.models.settings import SparraSettings
 
@@ -189,7 +189,7 @@ def test_presets_are_overridden_by_keys_beside_them():
     assert SparraSettings.model_validate(settings.model_dump()) == settings
 
 
-def test_default_embeds_the_gated_mean_of_the_branch_with_a_gate_of_the_squared_sinh():
+def test_default_embeds_the_gated_mean_of_the_branch_with_a_gate_of_the_squared_posterior_mean():
     graphs = {"ct": batch(6, [7, 4])}
     model = build("sparra", {}, {"ct": 6})
     graph = graphs["ct"]
@@ -197,7 +197,10 @@ def test_default_embeds_the_gated_mean_of_the_branch_with_a_gate_of_the_squared_
     hidden = model.branches["ct"](graph.features)
     _, second = model.poolings["ct"](hidden, graph)
     answer = model.encoders["ct"](torch.cat([second.features, hidden], dim=1))[:, 0]
-    rate = 0.01 + 0.5 * (torch.sinh(answer) ** 2 + torch.exp(model.encoders["ct"].output.bias[1]))
+    closed = torch.eye(11)
+    closed[graph.edge_index[0], graph.edge_index[1]] = 1.0
+    square = torch.sinh(closed @ answer / closed.sum(dim=1)) ** 2
+    rate = 0.01 + 0.5 * (square / (1 + square / 16) + torch.exp(model.encoders["ct"].output.bias[1]))
     for subject in range(2):
         inside = graph.subject == subject
         gate = rate[inside] / rate[inside].sum()
@@ -229,3 +232,34 @@ def test_published_presets_have_none_of_the_departures():
     for preset in ("paper", "released"):
         settings = SparraSettings(preset=preset)
         assert (settings.link, settings.gate_sees, settings.smooth_importance) == ("linear", "graph", False)
+        assert (settings.posterior_mean_limit, settings.smooth_posterior, settings.ensemble) == (None, False, 1)
+
+
+def test_neighbourhood_mean_is_that_of_the_dense_matrix():
+    graph = batch(6, [5, 1, 7])
+    n = graph.n_nodes
+    closed = torch.eye(n, dtype=torch.float64)
+    closed[graph.edge_index[0], graph.edge_index[1]] = 1.0
+    values = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(neighbourhood_mean(values, graph.edge_index), closed @ values / closed.sum(dim=1))
+
+
+def test_posterior_mean_is_smoothed_then_levels_off():
+    graphs = {"slide": batch(9, [12, 5], seed=1)}
+    model = build("sparra", {"posterior_mean_limit": 2.5}, {"slide": 9})
+    output = torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0])
+    alone = torch.zeros((2, 0), dtype=torch.int64)
+    sinh = torch.sinh(output.double())
+    expected = sinh / torch.sqrt(1 + (sinh / 2.5) ** 2)
+    torch.testing.assert_close(model._mean(output, alone).double(), expected, rtol=1e-5, atol=1e-6)
+    assert model._mean(output, alone).abs().max() <= 2.5
+    edges = graphs["slide"].edge_index
+    output = torch.randn(17, generator=torch.Generator().manual_seed(3))
+    averaged = neighbourhood_mean(output, edges)
+    torch.testing.assert_close(model._mean(output, edges), model._mean(averaged, edges[:, :0]))
+
+
+def test_small_posterior_mean_is_left_as_it_is():
+    model = build("sparra", {"link": "linear", "smooth_posterior": False}, {"slide": 9})
+    output = torch.tensor([-1e-3, 2e-3])
+    torch.testing.assert_close(model._mean(output, torch.zeros((2, 0), dtype=torch.int64)), output)

@@ -13,7 +13,7 @@ from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import FittedAggregator
 from sparra.training.settings import TrainingSettings
 
-FAST = TrainingSettings(epochs=3, batch_size=16)
+FAST = TrainingSettings(epochs=3, batch_size=16, ensemble=1)
 NAMES = ["mean", "abmil", "sparra"]
 SMALL = {
     "mean": {"hidden": 64},

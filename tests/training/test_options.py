@@ -15,7 +15,7 @@ from sparra.training.fitted import FittedAggregator
 from sparra.training.settings import TrainingSettings
 
 SMALL = {"hidden": 16, "pooled": 8, "encoder": 8}
-FAST = TrainingSettings(epochs=4, batch_size=8, learning_rate=2e-3)
+FAST = TrainingSettings(epochs=4, batch_size=8, learning_rate=2e-3, ensemble=1)
 
 
 def fit(subjects, training=FAST, seed=0, checkpoint=None, name="sparra", **values):
@@ -148,6 +148,16 @@ def test_ensemble_averages_standardised_risks_and_importance(cohort_maker, tmp_p
     loaded = FittedAggregator.load(tmp_path).predict(subjects, uncertainty_draws=8)
     np.testing.assert_array_equal(loaded.risk, predicted.risk)
     np.testing.assert_array_equal(loaded.risk_sd, predicted.risk_sd)
+
+
+def test_how_many_models_is_the_aggregators_choice_unless_the_training_has_one(cohort_maker):
+    subjects, _ = cohort_maker(16)
+    unsaid = changed(ensemble=None, epochs=1)
+    assert len(fit(subjects, unsaid).members) == 3
+    assert len(fit(subjects, unsaid, preset="paper").members) == 1
+    assert len(fit(subjects, unsaid, name="abmil").members) == 1
+    assert len(fit(subjects, unsaid, name="abmil", ensemble=2).members) == 2
+    assert len(fit(subjects, changed(ensemble=2, epochs=1), preset="paper").members) == 2
 
 
 def test_uncertainty_belongs_to_the_subject_and_is_left_out_unless_asked_for(cohort_maker):

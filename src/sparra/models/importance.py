@@ -66,7 +66,19 @@ def smoothed_over_neighbours(importance: Tensor, graph: GraphBatch) -> Tensor:
     -------
     Tensor, shape (n_nodes,)
     """
-    source, target = graph.edge_index
-    total = importance.index_add(0, target, importance[source])
-    mean = total / (torch.bincount(target, minlength=len(importance)) + 1)
+    mean = neighbourhood_mean(importance, graph.edge_index)
     return mean / segment_sum(mean, graph.subject, graph.n_subjects)[graph.subject]
+
+
+def neighbourhood_mean(values: Tensor, edge_index: Tensor) -> Tensor:
+    r"""Return :math:`(D + I)^{-1} (A + I) x`: the mean over each node and its neighbours.
+
+    Parameters
+    ----------
+    values : Tensor, shape (n_nodes,)
+    edge_index : Tensor of int64, shape (2, n_edges)
+        Both directions of every edge, no self-loops.
+    """
+    source, target = edge_index
+    total = values.index_add(0, target, values[source])
+    return total / (torch.bincount(target, minlength=len(values)) + 1)

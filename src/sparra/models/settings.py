@@ -17,6 +17,7 @@ class AggregatorSettings(Settings):
     weight_decay: float | None = Field(
         default=None, ge=0, description="overrides the training's weight decay where the model needs its own"
     )
+    ensemble: int = Field(default=1, ge=1, description="models of different seeds, unless the training says how many")
 
 
 class MeanSettings(AggregatorSettings):
@@ -53,6 +54,7 @@ class SparraSettings(AggregatorSettings):
     """
 
     preset: PresetName = "default"
+    ensemble: int = Field(default=3, ge=1, description="models of different seeds, unless the training says how many")
     hidden: int = Field(default=256, ge=1, description="width of a modality's first layer")
     pooled: int = Field(default=128, ge=1, description="width of the graph convolutions")
     encoder: int = Field(default=128, ge=1, description="width of the gated network that gives q(s|X)")
@@ -68,6 +70,12 @@ class SparraSettings(AggregatorSettings):
     )
     link: Literal["linear", "sinh"] = Field(
         default="sinh", description="mean of q(s) from the encoder's output a: a, or sinh(a)"
+    )
+    posterior_mean_limit: float | None = Field(
+        default=4.0, gt=0, description="the mean of q(s) levels off here; None: it has no limit"
+    )
+    smooth_posterior: bool = Field(
+        default=True, description="the encoder's output averaged over each kept node and its kept neighbours"
     )
     gate_sees: Literal["graph", "graph_and_node"] = Field(
         default="graph_and_node", description="input of the encoder: f_pool(X), or f_pool(X) beside branch(X)"
@@ -111,12 +119,15 @@ class SparraSettings(AggregatorSettings):
 
 # What the paper and the released code have in common, and `default` has not.
 _PUBLISHED: Mapping[str, Any] = {
+    "ensemble": 1,
     "encoder": 256,
     "encoder_dropout": 0.25,
     "minimum_nodes": 1,
     "soft_scores": False,
     "initial_posterior": None,
     "link": "linear",
+    "posterior_mean_limit": None,
+    "smooth_posterior": False,
     "gate_sees": "graph",
     "smooth_importance": False,
     "node_variance": True,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sparra.models.aggregator import Aggregator
 from sparra.models.batch import Aggregation, GraphBatch
 from sparra.models.fused import full_precision, take_rows, widened
-from sparra.models.importance import importance_of_all_nodes, smoothed_over_neighbours
+from sparra.models.importance import importance_of_all_nodes, neighbourhood_mean, smoothed_over_neighbours
 from sparra.models.layers import (
     GatedAttention,
     GraphConvolution,
@@ -241,10 +241,18 @@ class SparraAggregator(Aggregator):
             parameters = torch.stack([parameters[:, 0], encoder.output.bias[1].expand(len(parameters))], dim=1)
         log_variance = parameters[:, 1].clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
         values = second.features if self.settings.aggregate == "pooled" else widened(take_rows(hidden, kept))
-        mu = parameters[:, 0]
-        if self.settings.link == "sinh":
-            mu = torch.sinh(mu.clamp(-SINH_LIMIT, SINH_LIMIT))
+        mu = self._mean(parameters[:, 0], second.edge_index)
         return ModalityPosterior((first, second), kept, values, mu, log_variance)
+
+    def _mean(self, output: Tensor, edge_index: Tensor) -> Tensor:
+        r"""Return the mean of q(s): :math:`m / \sqrt{1 + (m / limit)^2}`, m = a or sinh(a), a the smoothed output."""
+        settings = self.settings
+        if settings.smooth_posterior:
+            output = neighbourhood_mean(output, edge_index)
+        mu = torch.sinh(output.clamp(-SINH_LIMIT, SINH_LIMIT)) if settings.link == "sinh" else output
+        if settings.posterior_mean_limit is None:
+            return mu
+        return mu * (1.0 + (mu / settings.posterior_mean_limit) ** 2).rsqrt()
 
     def _gates(
         self,

@@ -55,8 +55,8 @@ def cross_fitted_embeddings(
     orthogonal Procrustes rotation that fits best on the subjects both were trained on; no label enters.
     Where those subjects do not determine the rotation, it stays at the identity. Risks are brought to the
     outer model's mean and standard deviation over the same subjects, since a Cox risk has no origin of its
-    own. An embedding without parameters (``mean``) needs none of this: the outer model's is returned, with
-    cross-fitted risks.
+    own. Inner models are single ones even where the outer model is an ensemble. An embedding without
+    parameters (``mean``) needs none of this: the outer model's is returned, with cross-fitted risks.
 
     Parameters
     ----------
@@ -80,12 +80,14 @@ def cross_fitted_embeddings(
         )
     if outer is None:
         outer = fit_aggregator(name, aggregator_settings, training_settings, subjects, seed)
+    # The embedding is the first model's, so an inner ensemble would cost much and serve the scaled risk alone.
+    single = training_settings.model_copy(update={"ensemble": 1})
     target = outer.predict(subjects)
     embedding, present = target.embedding.copy(), target.present.copy()
     risk = np.full(len(subjects), target.risk.mean())
     for inside, held_out in _stratified(_strata(subjects), inner_folds, seed):
         training = [subjects[index] for index in inside]
-        inner = fit_aggregator(name, aggregator_settings, training_settings, training, seed)
+        inner = fit_aggregator(name, aggregator_settings, single, training, seed)
         # A rare modality may be absent from an inner training part: whoever has no other cannot be predicted.
         known = np.array([any(m in inner.scalers for m in subject.graphs) for subject in subjects])
         rows = np.flatnonzero(known)

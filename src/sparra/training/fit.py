@@ -74,10 +74,10 @@ def fit_aggregator(
         torch.tensor([subject.event for subject in subjects], dtype=torch.bool, device=device),
         dtype,
     )
-    settings = _with_weight_decay(training_settings, aggregator_settings)
+    settings = _with_own_values(training_settings, aggregator_settings)
     key = _key(name, aggregator_settings, settings, seed, subjects, scalers)
     members = []
-    for index in range(settings.ensemble):
+    for index in range(settings.ensemble or 1):
         member_seed = seed if index == 0 else int(np.random.SeedSequence([index, seed]).generate_state(1)[0])
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(member_seed)
@@ -151,10 +151,12 @@ def _device(choice: str) -> torch.device:
     return torch.device(choice)
 
 
-def _with_weight_decay(training: TrainingSettings, aggregator: AggregatorSettings) -> TrainingSettings:
-    if aggregator.weight_decay is None:
-        return training
-    return training.model_copy(update={"weight_decay": aggregator.weight_decay})
+def _with_own_values(training: TrainingSettings, aggregator: AggregatorSettings) -> TrainingSettings:
+    """Fill in what the aggregator decides itself: its weight decay, and its ensemble where none is asked for."""
+    own = {"ensemble": training.ensemble or aggregator.ensemble}
+    if aggregator.weight_decay is not None:
+        own["weight_decay"] = aggregator.weight_decay
+    return training.model_copy(update=own)
 
 
 def _train(

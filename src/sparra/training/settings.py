@@ -32,7 +32,11 @@ class TrainingSettings(Settings):
     patience: int | None = Field(
         default=None, ge=1, description="stop after so many epochs without a lower loss on the part kept back"
     )
-    ensemble: int = Field(default=1, ge=1, description="models of different seeds whose predictions are averaged")
+    ensemble: int | None = Field(
+        default=None,
+        ge=1,
+        description="models of different seeds whose predictions are averaged; None: as many as the aggregator has",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of node features and matrix products; weights and the loss stay float32"
     )
