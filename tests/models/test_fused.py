@@ -6,7 +6,8 @@ import torch
 
 from sparra.models import kernels
 from sparra.models.batch import GraphBatch
-from sparra.models.fused import FeatureBranch, Neighbours, drop_in_place, dropout_lanes, kept_rows
+from sparra.models.branch import FeatureBranch
+from sparra.models.fused import Neighbours, drop_in_place, dropout_lanes, kept_rows
 from sparra.models.layers import GatedAttention, GraphConvolution, TopKPooling, normalised_adjacency, top_k_nodes
 from sparra.models.reconstruction import squared_error
 from sparra.models.stage import best_nodes, pool_convolved

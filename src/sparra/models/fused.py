@@ -1,19 +1,14 @@
 r"""The costly half of the learned aggregators, done with few passes over memory; exact, and only faster.
 
-Linear, ReLU and dropout
-    :math:`h = m \odot relu(X W^T + b) / (1-p)`. The factor goes into W and b, the mask is one pass in place, and
-    since :math:`h > 0` exactly where the unit is active and kept, no mask is stored.
 Convolution and pooling
     A node's pooling score :math:`\tanh(\hat A X W p / \|p\|)` needs only :math:`X (W p)`, one number a node;
     :math:`\hat A X W` itself is computed for the kept nodes alone.
 Gradients
-    Nodes out of reach of every kept node have no gradient: gradients travel as rows, and the weight gradient's product
-    leaves the empty rows out.
+    Nodes out of reach of every kept node have no gradient: gradients travel as rows, see `sparra.models.branch`.
 
 On other devices and in other precisions than float32 and bfloat16 the plain layers do the work.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,14 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from sparra.models import kernels
-from sparra.models.kernels import BIT_MASKS, as_array, as_bits, in_threads
+from sparra.models.kernels import BIT_MASKS, as_array, as_bits
+from sparra.models.threads import in_threads
 
 # Random bits spent on one value where the dropout rate is no smaller binary fraction.
 MOST_LANE_BITS = 16
-# Rows of small graphs are joined up to this many, to be multiplied at once.
-BLOCK_ROWS = 2048
-# Leaving rows without a gradient out pays only where fewer than this share remain.
-SPARSE_SHARE = 0.65
 
 
 def is_fast(tensor: Tensor) -> bool:
@@ -56,85 +48,6 @@ def drop_in_place(values: Tensor, bits: int, threshold: int) -> None:
     key = int(torch.randint(2**62, ()))
     flat = as_bits(values).reshape(-1)
     in_threads(kernels.drop, -(-len(flat) // 64), flat, key, bits, threshold, BIT_MASKS.astype(flat.dtype))
-
-
-def _blocks(parts: Sequence[Tensor]) -> list[Tensor]:
-    """Join small consecutive parts."""
-    blocks: list[list[Tensor]] = []
-    rows = 0
-    for part in parts:
-        if not blocks or rows + len(part) > BLOCK_ROWS:
-            blocks.append([])
-            rows = 0
-        blocks[-1].append(part)
-        rows += len(part)
-    return [block[0] if len(block) == 1 else torch.cat(block) for block in blocks]
-
-
-class _LinearReluDropout(torch.autograd.Function):
-    """Linear, ReLU and dropout of features that need no gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor, rate: float, *parts: Tensor) -> Tensor:
-        blocks = _blocks(parts)
-        bits, threshold = dropout_lanes(rate)
-        ctx.scale = 1.0 / (1.0 - threshold / 2**bits)
-        dtype = blocks[0].dtype
-        scaled, shift = (weight * ctx.scale).to(dtype), (bias * ctx.scale).to(dtype)
-        hidden = torch.empty((sum(map(len, blocks)), len(weight)), dtype=dtype)
-        start = 0
-        for block in blocks:
-            rows = hidden[start : start + len(block)]
-            start += len(block)
-            torch.mm(block, scaled.t(), out=rows)
-            rows.add_(shift).relu_()
-            if threshold:
-                drop_in_place(rows, bits, threshold)
-        ctx.blocks = blocks
-        ctx.save_for_backward(hidden)
-        return hidden
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (hidden,) = ctx.saved_tensors
-        rows, values = _rows_of(gradients[0])
-        width, n_features = hidden.shape[1], ctx.blocks[0].shape[1]
-        weight, bias = torch.zeros((width, n_features)), torch.zeros(width)
-        start = 0
-        for block in ctx.blocks:
-            stop = start + len(block)
-            first, last = (int(index) for index in torch.searchsorted(rows, torch.tensor([start, stop])))
-            active = torch.empty((last - first, width), dtype=hidden.dtype)
-            in_threads(
-                kernels.where_positive,
-                last - first,
-                as_bits(values[first:last]),
-                as_bits(hidden),
-                as_array(rows[first:last]),
-                as_bits(active),
-            )
-            bias += active.sum(dim=0, dtype=torch.float32)
-            weight += _weight_gradient(active, block, rows[first:last] - start)
-            start = stop
-        return weight * ctx.scale, bias * ctx.scale, None, *([None] * (len(ctx.needs_input_grad) - 3))
-
-
-def _rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows of a gradient that may differ from zero, ascending, and their values."""
-    if gradient.is_sparse:
-        if gradient.is_coalesced():
-            return gradient.indices()[0], gradient.values().contiguous()
-        gradient = gradient.to_dense()
-    return torch.arange(len(gradient)), gradient.contiguous()
-
-
-def _weight_gradient(active: Tensor, block: Tensor, rows: Tensor) -> Tensor:
-    """Return activeᵀ times the rows of `block`, in float32."""
-    if len(rows) < SPARSE_SHARE * len(block):
-        return torch.mm(active.t(), block[rows]).float()
-    if len(rows) < len(block):
-        active = active.new_zeros((len(block), active.shape[1])).index_copy_(0, rows, active)
-    return torch.mm(active.t(), block).float()
 
 
 class _GatedProduct(torch.autograd.Function):
@@ -182,29 +95,6 @@ def gated_product(features: Tensor, tanh_arm: nn.Linear, sigmoid_arm: nn.Linear,
     return cast(Tensor, _GatedProduct.apply(features, *arms, rate))  # type: ignore[no-untyped-call]
 
 
-class FeatureBranch(nn.Sequential):
-    """Linear, ReLU, dropout: the first step of every learned aggregator.
-
-    Parameters
-    ----------
-    n_inputs, n_outputs : int
-    dropout : float
-    """
-
-    def __init__(self, n_inputs: int, n_outputs: int, dropout: float) -> None:
-        super().__init__(nn.Linear(n_inputs, n_outputs), nn.ReLU(), nn.Dropout(dropout))
-
-    def forward(self, features: Tensor | Sequence[Tensor]) -> Tensor:
-        """Map (n_nodes, n_inputs), perhaps given in parts, to (n_nodes, n_outputs)."""
-        parts = (features,) if isinstance(features, Tensor) else tuple(features)
-        linear, dropout = cast(nn.Linear, self[0]), cast(nn.Dropout, self[2])
-        fast = linear.weight.dtype == torch.float32 and all(is_fast(part) for part in parts)
-        if not fast or any(part.requires_grad for part in parts):
-            return cast(Tensor, super().forward(torch.cat(parts)))  # type: ignore[no-untyped-call]
-        rate = dropout.p if self.training else 0.0
-        return cast(Tensor, _LinearReluDropout.apply(linear.weight, linear.bias, rate, *parts))  # type: ignore[no-untyped-call]
-
-
 @dataclass(frozen=True)
 class Neighbours:
     """Edges by their source node, with the degrees of A + I.
@@ -238,32 +128,34 @@ class Neighbours:
 
 
 class _KeptRows(torch.autograd.Function):
-    """Rows of the normalised adjacency times features; the gradient comes as rows too."""
+    """Rows of the normalised adjacency times features, in their precision; the gradient comes as rows too."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, neighbours: Neighbours, kept: Tensor) -> Tensor:
-        out = torch.empty((len(kept), features.shape[1]), dtype=torch.float32)
-        kernel = kernels.smooth_rows_bits if features.dtype == torch.bfloat16 else kernels.smooth_rows
         features = features.contiguous()
+        out = torch.empty((len(kept), features.shape[1]), dtype=features.dtype)
+        kernel = kernels.smooth_rows_bits if features.dtype == torch.bfloat16 else kernels.smooth_rows
         in_threads(kernel, len(kept), as_array(features), *neighbours.arrays(), as_array(kept), as_array(out))
-        ctx.neighbours, ctx.kept, ctx.dtype = neighbours, kept, features.dtype
+        ctx.neighbours, ctx.kept = neighbours, kept
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        gradient = gradients[0].float().contiguous()
+        gradient = gradients[0].contiguous()
         neighbours, kept = ctx.neighbours, ctx.kept
         n_nodes = len(neighbours.root)
-        used = (gradient != 0).any(dim=1).nonzero().squeeze(1)
+        marked = torch.zeros(len(gradient), dtype=torch.bool)
+        kernels.mark_used(as_bits(gradient), as_array(marked))
+        used = marked.nonzero().squeeze(1)
         place_of = torch.full((n_nodes,), -1)
         place_of[kept[used]] = used
         reached = torch.zeros(n_nodes, dtype=torch.bool)
         row_starts, columns, root = neighbours.arrays()
         kernels.mark_reached(as_array(place_of), row_starts, columns, as_array(reached))
         rows = reached.nonzero().squeeze(1)
-        values = torch.empty((len(rows), gradient.shape[1]))
+        values = torch.empty((len(rows), gradient.shape[1]), dtype=gradient.dtype)
         in_threads(
-            kernels.spread_rows,
+            kernels.spread_rows_bits if gradient.dtype == torch.bfloat16 else kernels.spread_rows,
             len(rows),
             as_array(gradient),
             row_starts,
@@ -274,7 +166,6 @@ class _KeptRows(torch.autograd.Function):
             as_array(values),
         )
         shape = (n_nodes, gradient.shape[1])
-        values = values.to(ctx.dtype)
         return (
             torch.sparse_coo_tensor(rows.unsqueeze(0), values, shape, check_invariants=False, is_coalesced=True),
             None,
@@ -330,13 +221,15 @@ class _DenseGradient(torch.autograd.Function):
 
 
 def kept_rows(features: Tensor, neighbours: Neighbours, kept: Tensor, sparse_gradient: bool) -> Tensor:
-    """Return rows `kept` of the normalised adjacency times `features`, float32, shape (n_kept, width).
+    """Return rows `kept` of the normalised adjacency times `features`, shape (n_kept, width).
 
+    They have the precision of `features`, or float32 where nothing asks for less; sums are taken in float32.
     `sparse_gradient` hands the gradient on as rows, which only `FeatureBranch` understands.
     """
     if not sparse_gradient:
         features = cast(Tensor, _DenseGradient.apply(features))  # type: ignore[no-untyped-call]
-    return cast(Tensor, _KeptRows.apply(features, neighbours, kept))  # type: ignore[no-untyped-call]
+    rows = cast(Tensor, _KeptRows.apply(features, neighbours, kept))  # type: ignore[no-untyped-call]
+    return rows if torch.is_autocast_enabled("cpu") else widened(rows)
 
 
 def node_scores(features: Tensor, neighbours: Neighbours, weight: Tensor, bias: Tensor, direction: Tensor) -> Tensor:

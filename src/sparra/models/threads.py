@@ -1,0 +1,72 @@
+"""Work on the CPU spread over threads of Python: compiled loops and matrix products let go of its lock."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import torch
+
+# Fewer rows than this are not worth a second thread.
+ROWS_PER_THREAD = 2048
+# Graphs are multiplied in pieces of about so many rows: small ones joined, large ones cut.
+PIECE_ROWS = 4096
+# Sums over many products are taken in so many groups, whatever the number of threads, so that this does not show.
+N_GROUPS = 8
+
+
+def in_threads(kernel: Callable[..., object], n_rows: int, *arguments: object) -> None:
+    """Run ``kernel(first, last, *arguments)`` over [0, n_rows), split over as many threads as torch uses."""
+    n_threads = max(1, min(torch.get_num_threads(), n_rows // ROWS_PER_THREAD))
+    if n_threads == 1:
+        kernel(0, n_rows, *arguments)
+        return
+    bounds = [n_rows * index // n_threads for index in range(n_threads + 1)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        tasks = [pool.submit(kernel, *pair, *arguments) for pair in pairwise(bounds)]
+        for task in tasks:
+            task.result()
+
+
+def consecutive(sizes: Sequence[int], limit: int) -> list[range]:
+    """Split the indices of `sizes` into ranges whose sizes add up to at most `limit`, or that hold one alone."""
+    bounds, total = [0], 0
+    for index, size in enumerate(sizes):
+        if index > bounds[-1] and total + size > limit:
+            bounds.append(index)
+            total = 0
+        total += size
+    return [range(*pair) for pair in pairwise([*bounds, len(sizes)]) if pair[0] < pair[1]]
+
+
+def in_groups(n_items: int) -> list[range]:
+    """Split [0, n_items) into at most `N_GROUPS` ranges, none of them empty."""
+    n_groups = min(N_GROUPS, n_items)
+    return [range(*pair) for pair in pairwise(n_items * index // max(n_groups, 1) for index in range(n_groups + 1))]
+
+
+def on_every_thread(task: Callable[[int], None], n_tasks: int) -> None:
+    """Run ``task(index)`` for every index below `n_tasks`, as many at a time as torch uses threads.
+
+    Each task has one thread of torch's to itself, so a thread that another process holds up is not waited for after
+    every product, and what a task has just written is still in its core's cache. A task keeps no gradient. Tasks
+    must write to places of their own.
+    """
+    n_threads = min(torch.get_num_threads(), n_tasks)
+    if n_threads < 2:
+        for index in range(n_tasks):
+            task(index)
+        return
+    whole = torch.get_num_threads()
+    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        tasks = [pool.submit(_without_gradient, task, index) for index in range(n_tasks)]
+        try:
+            for one in tasks:
+                one.result()
+        finally:
+            # torch's setting is a thread's own, but the last one set is what new threads start with.
+            torch.set_num_threads(whole)
+
+
+def _without_gradient(task: Callable[[int], None], index: int) -> None:
+    with torch.no_grad():
+        task(index)
