@@ -228,6 +228,7 @@ def test_kept_rows_of_bfloat16_are_float32_where_nothing_asks_for_less():
 @pytest.mark.parametrize("threads", [1, 3])
 def test_results_do_not_depend_on_the_threads(threads, monkeypatch):
     monkeypatch.setattr("sparra.models.branch.PIECE_ROWS", 16)
+    monkeypatch.setattr("sparra.models.branch.JOINED_ROWS", 8)
     monkeypatch.setattr("sparra.models.reconstruction.PIECE_ROWS", 16)
     features, _, subject, _ = random_graph([30, 1, 50], 12)
     before = torch.get_num_threads()

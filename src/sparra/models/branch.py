@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sparra.models import kernels
 from sparra.models.fused import dropout_lanes, is_fast
 from sparra.models.kernels import BIT_MASKS, as_array, as_bits
-from sparra.models.threads import PIECE_ROWS, consecutive, in_groups, on_every_thread
+from sparra.models.threads import JOINED_ROWS, PIECE_ROWS, consecutive, in_groups, on_every_thread
 
 # Leaving rows without a gradient out pays only where fewer than this share remain.
 SPARSE_SHARE = 0.65
@@ -39,7 +39,7 @@ def _pieces(parts: Sequence[Tensor]) -> list[_Piece]:
     """Join small consecutive parts and cut large ones evenly, without copying these."""
     pieces: list[_Piece] = []
     start = 0
-    for group in consecutive([len(part) for part in parts], PIECE_ROWS):
+    for group in consecutive([len(part) for part in parts], JOINED_ROWS):
         whole = parts[group.start] if len(group) == 1 else torch.cat([parts[index] for index in group])
         n_pieces = max(1, -(-len(whole) // PIECE_ROWS))
         for first, last in pairwise(len(whole) * index // n_pieces for index in range(n_pieces + 1)):

@@ -38,8 +38,11 @@ class _SquaredError(torch.autograd.Function):
 
         def task(group: int) -> None:
             for piece in groups[group]:
-                values = torch.cat([parts[part][0][parts[part][1]].to(low) for part in pieces[piece]])
                 inside = slice(starts[pieces[piece].start], starts[pieces[piece].stop])
+                values = torch.empty((inside.stop - inside.start, weight.shape[0]), dtype=low, device=hidden.device)
+                for part in pieces[piece]:
+                    features, index = parts[part]
+                    values[starts[part] - inside.start : starts[part + 1] - inside.start] = features[index]
                 rows = hidden[inside]
                 cross[group] += torch.mm(values.t(), rows)
                 gram[group] += torch.mm(rows.t(), rows)

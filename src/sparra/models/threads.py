@@ -8,8 +8,9 @@ import torch
 
 # Fewer rows than this are not worth a second thread.
 ROWS_PER_THREAD = 2048
-# Graphs are multiplied in pieces of about so many rows: small ones joined, large ones cut.
+# Graphs are multiplied in pieces of up to so many rows: small ones joined, which copies them, large ones cut.
 PIECE_ROWS = 4096
+JOINED_ROWS = 1024
 # Sums over many products are taken in so many groups, whatever the number of threads, so that this does not show.
 N_GROUPS = 8
 
