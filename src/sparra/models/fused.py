@@ -12,12 +12,13 @@ On other devices and in other precisions than float32 and bfloat16 the plain lay
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sparra.models import kernels
 from sparra.models.kernels import BIT_MASKS, as_array, as_bits
-from sparra.models.threads import in_threads
+from sparra.models.threads import PIECE_ROWS, in_groups, in_threads, on_every_thread
 
 # Random bits spent on one value where the dropout rate is no smaller binary fraction.
 MOST_LANE_BITS = 16
@@ -142,35 +143,95 @@ class _KeptRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         gradient = gradients[0].contiguous()
-        neighbours, kept = ctx.neighbours, ctx.kept
-        n_nodes = len(neighbours.root)
-        marked = torch.zeros(len(gradient), dtype=torch.bool)
-        kernels.mark_used(as_bits(gradient), as_array(marked))
-        used = marked.nonzero().squeeze(1)
-        place_of = torch.full((n_nodes,), -1)
-        place_of[kept[used]] = used
-        reached = torch.zeros(n_nodes, dtype=torch.bool)
-        row_starts, columns, root = neighbours.arrays()
-        kernels.mark_reached(as_array(place_of), row_starts, columns, as_array(reached))
-        rows = reached.nonzero().squeeze(1)
-        values = torch.empty((len(rows), gradient.shape[1]), dtype=gradient.dtype)
-        in_threads(
-            kernels.spread_rows_bits if gradient.dtype == torch.bfloat16 else kernels.spread_rows,
-            len(rows),
-            as_array(gradient),
-            row_starts,
-            columns,
-            root,
-            as_array(place_of),
-            as_array(rows),
-            as_array(values),
-        )
-        shape = (n_nodes, gradient.shape[1])
-        return (
-            torch.sparse_coo_tensor(rows.unsqueeze(0), values, shape, check_invariants=False, is_coalesced=True),
-            None,
-            None,
-        )
+        used = _used_rows(gradient)
+        return _spread(gradient, used, ctx.kept[used], ctx.neighbours), None, None
+
+
+def _used_rows(gradient: Tensor) -> Tensor:
+    """Return the rows that hold more than zeros."""
+    marked = torch.zeros(len(gradient), dtype=torch.bool)
+    bits = as_bits(gradient)
+    kernels.mark_used(bits, int(np.iinfo(bits.dtype).max), as_array(marked))
+    return marked.nonzero().squeeze(1)
+
+
+def _spread(gradient: Tensor, rows: Tensor, nodes: Tensor, neighbours: Neighbours) -> Tensor:
+    """Return the normalised adjacency's columns `nodes` times the `rows` of a gradient, as rows."""
+    n_nodes = len(neighbours.root)
+    place_of = torch.full((n_nodes,), -1)
+    place_of[nodes] = rows
+    reached = torch.zeros(n_nodes, dtype=torch.bool)
+    row_starts, columns, root = neighbours.arrays()
+    kernels.mark_reached(as_array(place_of), row_starts, columns, as_array(reached))
+    index = reached.nonzero().squeeze(1)
+    values = torch.empty((len(index), gradient.shape[1]), dtype=gradient.dtype)
+    in_threads(
+        kernels.spread_rows_bits if gradient.dtype == torch.bfloat16 else kernels.spread_rows,
+        len(index),
+        as_array(gradient),
+        row_starts,
+        columns,
+        root,
+        as_array(place_of),
+        as_array(index),
+        as_array(values),
+    )
+    shape = (n_nodes, gradient.shape[1])
+    return torch.sparse_coo_tensor(index.unsqueeze(0), values, shape, check_invariants=False, is_coalesced=True)
+
+
+class _ConvolvedRows(torch.autograd.Function):
+    """Rows of the normalised adjacency times features, times a weight, plus a bias, piece by piece, in float32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        neighbours: Neighbours,
+        kept: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        features = features.contiguous()
+        smooth = torch.empty((len(kept), features.shape[1]), dtype=features.dtype)
+        kernel = kernels.smooth_rows_bits if features.dtype == torch.bfloat16 else kernels.smooth_rows
+        arrays = (as_array(features), *neighbours.arrays(), as_array(kept), as_array(smooth))
+        factor = weight.to(dtype)
+        out = torch.empty((len(kept), weight.shape[1]))
+
+        def task(index: int) -> None:
+            piece = slice(index * PIECE_ROWS, min(len(kept), (index + 1) * PIECE_ROWS))
+            kernel(piece.start, piece.stop, *arrays)
+            torch.add(torch.mm(smooth[piece].to(dtype), factor), bias, out=out[piece])
+
+        on_every_thread(task, -(-len(kept) // PIECE_ROWS))
+        ctx.neighbours, ctx.kept = neighbours, kept
+        ctx.save_for_backward(smooth, factor)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        smooth, factor = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        used = _used_rows(gradient)
+        groups = in_groups(-(-len(used) // PIECE_ROWS))
+        to_weight = torch.zeros((len(groups), *factor.shape))
+        to_bias = torch.zeros((len(groups), factor.shape[1]))
+        to_smooth = torch.empty((len(used), smooth.shape[1]), dtype=smooth.dtype)
+
+        def task(group: int) -> None:
+            for index in groups[group]:
+                piece = slice(index * PIECE_ROWS, (index + 1) * PIECE_ROWS)
+                given = gradient[used[piece]]
+                rows = given.to(factor.dtype)
+                to_bias[group] += given.sum(dim=0)
+                to_weight[group] += torch.mm(smooth[used[piece]].to(factor.dtype).t(), rows)
+                to_smooth[piece] = torch.mm(rows, factor.t())
+
+        on_every_thread(task, len(groups))
+        to_features = _spread(to_smooth, torch.arange(len(used)), ctx.kept[used], ctx.neighbours)
+        return to_features, to_weight.sum(dim=0), to_bias.sum(dim=0), None, None, None
 
 
 class _TakenRows(torch.autograd.Function):
@@ -239,3 +300,14 @@ def node_scores(features: Tensor, neighbours: Neighbours, weight: Tensor, bias: 
         scores = torch.empty_like(projected)
         in_threads(kernels.smooth_scalars, len(projected), as_array(projected), *neighbours.arrays(), as_array(scores))
         return torch.tanh(scores + bias @ direction)
+
+
+def convolved_rows(
+    features: Tensor, neighbours: Neighbours, kept: Tensor, weight: Tensor, bias: Tensor, sparse_gradient: bool
+) -> Tensor:
+    """Return rows `kept` of a graph convolution, float32, shape (n_kept, n_outputs); else as `kept_rows`."""
+    if not sparse_gradient:
+        features = cast(Tensor, _DenseGradient.apply(features))  # type: ignore[no-untyped-call]
+    low = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if low else torch.float32
+    return cast(Tensor, _ConvolvedRows.apply(features, weight, bias, neighbours, kept, dtype))  # type: ignore[no-untyped-call]

@@ -303,11 +303,11 @@ def spread_rows_bits(
 
 
 @_compiled
-def mark_used(rows: NDArray[Any], used: NDArray[np.bool_]) -> None:
-    """Mark the rows of bits (n, width) that hold more than zeros; a zero with a sign counts as more."""
+def mark_used(rows: NDArray[Any], magnitude: int, used: NDArray[np.bool_]) -> None:
+    """Mark the rows of bits (n, width) that hold more than zeros; `magnitude` masks the sign, which a zero may have."""
     for row in range(len(rows)):
         for column in range(rows.shape[1]):
-            if rows[row, column] != 0:
+            if rows[row, column] & magnitude:
                 used[row] = True
                 break
 
