@@ -11,6 +11,7 @@ from sparra.models.fused import Neighbours, drop_in_place, dropout_lanes, kept_r
 from sparra.models.layers import GatedAttention, GraphConvolution, TopKPooling, normalised_adjacency, top_k_nodes
 from sparra.models.reconstruction import squared_error
 from sparra.models.stage import best_nodes, pool_convolved
+from sparra.models.threads import n_workers, small_work_alone
 
 
 def random_graph(sizes, n_features, seed=0, probability=0.2):
@@ -27,9 +28,8 @@ def random_graph(sizes, n_features, seed=0, probability=0.2):
 def test_dropout_keeps_the_rate_independently_by_place(rate, dtype):
     bits, threshold = dropout_lanes(rate)
     assert threshold / 2**bits == pytest.approx(rate, abs=2**-17)
-    torch.manual_seed(0)
     values = torch.ones(2000, 65, dtype=dtype)
-    drop_in_place(values, bits, threshold)
+    drop_in_place(values, bits, threshold, 1)
     kept = (values > 0).double()
     error = np.sqrt(rate * (1 - rate) / kept.numel())
     assert abs(float(kept.mean()) - (1 - rate)) < 4 * error
@@ -39,7 +39,7 @@ def test_dropout_keeps_the_rate_independently_by_place(rate, dtype):
         correlation = float((centred[lag:] * centred[:-lag]).mean() / centred.var())
         assert abs(correlation) < 5 / np.sqrt(kept.numel())
     again = torch.ones(2000, 65, dtype=dtype)
-    drop_in_place(again, bits, threshold)
+    drop_in_place(again, bits, threshold, 2)
     assert not torch.equal(again, values)
 
 
@@ -227,9 +227,9 @@ def test_kept_rows_of_bfloat16_are_float32_where_nothing_asks_for_less():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_results_do_not_depend_on_the_threads(threads, monkeypatch):
-    monkeypatch.setattr("sparra.models.branch.PIECE_ROWS", 16)
+    for module in ("branch", "reconstruction", "fused"):
+        monkeypatch.setattr(f"sparra.models.{module}.PIECE_ROWS", 16)
     monkeypatch.setattr("sparra.models.branch.JOINED_ROWS", 8)
-    monkeypatch.setattr("sparra.models.reconstruction.PIECE_ROWS", 16)
     features, _, subject, _ = random_graph([30, 1, 50], 12)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -240,7 +240,8 @@ def test_results_do_not_depend_on_the_threads(threads, monkeypatch):
         hidden = branch(graph.parts)
         weight, bias = torch.ones(12, 40) / 40, torch.zeros(12)
         error = squared_error(graph, torch.arange(81), hidden, weight, bias)
-        result = [hidden, error, *torch.autograd.grad(error, list(branch.parameters()))]
+        attended = GatedAttention(40, 10, 2, 0.25).train()(hidden)
+        result = [attended, hidden, error, *torch.autograd.grad(error, list(branch.parameters()))]
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -248,6 +249,19 @@ def test_results_do_not_depend_on_the_threads(threads, monkeypatch):
     branch = FeatureBranch(12, 40, 0.25).train()
     hidden = branch(graph.parts)
     error = squared_error(graph, torch.arange(81), hidden, weight, bias)
-    expected = [hidden, error, *torch.autograd.grad(error, list(branch.parameters()))]
+    attended = GatedAttention(40, 10, 2, 0.25).train()(hidden)
+    expected = [attended, hidden, error, *torch.autograd.grad(error, list(branch.parameters()))]
     for ours, theirs in zip(result, expected, strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_small_work_is_left_one_thread_and_large_work_all():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with small_work_alone(), small_work_alone():
+            assert torch.get_num_threads() == 1
+            assert n_workers() == 3
+        assert torch.get_num_threads() == n_workers() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from sparra.models import kernels
-from sparra.models.fused import dropout_lanes, is_fast
-from sparra.models.kernels import BIT_MASKS, as_array, as_bits
+from sparra.models.fused import draw_keys, drop_in_place, dropout_lanes, is_fast
+from sparra.models.kernels import as_array
 from sparra.models.threads import JOINED_ROWS, PIECE_ROWS, consecutive, in_groups, on_every_thread
 
 # Leaving rows without a gradient out pays only where fewer than this share remain.
@@ -59,8 +59,7 @@ class _LinearReluDropout(torch.autograd.Function):
         dtype = parts[0].dtype
         scaled, shift = (weight * ctx.scale).to(dtype), as_array(bias * ctx.scale)
         hidden = torch.empty((pieces[-1].stop, len(weight)), dtype=dtype)
-        keys = torch.randint(2**62, (len(pieces),)).tolist() if threshold else []
-        masks = BIT_MASKS.astype("i2" if dtype == torch.bfloat16 else "i4")
+        keys = draw_keys(len(pieces)) if threshold else []
         finish = kernels.add_bias_relu_bits if dtype == torch.bfloat16 else kernels.add_bias_relu
 
         def task(index: int) -> None:
@@ -69,8 +68,7 @@ class _LinearReluDropout(torch.autograd.Function):
             torch.mm(piece.features, scaled.t(), out=rows)
             finish(as_array(rows), shift)
             if threshold:
-                flat = as_bits(rows).reshape(-1)
-                kernels.drop(0, -(-len(flat) // 64), flat, keys[index], bits, threshold, masks)
+                drop_in_place(rows, bits, threshold, keys[index])
 
         on_every_thread(task, len(pieces))
         ctx.pieces = pieces

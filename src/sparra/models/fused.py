@@ -41,14 +41,20 @@ def dropout_lanes(rate: float) -> tuple[int, int]:
     return bits, min(threshold, 2**bits - 1)
 
 
-def drop_in_place(values: Tensor, bits: int, threshold: int) -> None:
-    """Set each value to zero with probability threshold / 2^bits.
+def draw_keys(*shape: int) -> list[Any]:
+    """Draw keys of masks from torch's default generator, as `torch.nn.Dropout` draws its masks."""
+    return torch.randint(2**62, shape).tolist()
 
-    The key comes from torch's default generator, as the mask of `torch.nn.Dropout` does.
-    """
-    key = int(torch.randint(2**62, ()))
+
+def drop_in_place(values: Tensor, bits: int, threshold: int, key: int) -> None:
+    """Set each value of a contiguous tensor to zero with probability threshold / 2^bits; `key` decides which."""
     flat = as_bits(values).reshape(-1)
-    in_threads(kernels.drop, -(-len(flat) // 64), flat, key, bits, threshold, BIT_MASKS.astype(flat.dtype))
+    kernels.drop(0, -(-len(flat) // 64), flat, key, bits, threshold, BIT_MASKS.astype(flat.dtype))
+
+
+def pieces_of(n_rows: int) -> list[slice]:
+    """Cut [0, n_rows) into pieces of `PIECE_ROWS`."""
+    return [slice(start, min(n_rows, start + PIECE_ROWS)) for start in range(0, n_rows, PIECE_ROWS)]
 
 
 class _GatedProduct(torch.autograd.Function):
@@ -60,29 +66,45 @@ class _GatedProduct(torch.autograd.Function):
     ) -> Tensor:
         bits, threshold = dropout_lanes(rate)
         ctx.scale = (1.0 / (1.0 - threshold / 2**bits)) ** 2
-        arm = torch.addmm(tanh_b, features, tanh_w.t()).tanh_()
-        gate = torch.addmm(gate_b, features, gate_w.t()).sigmoid_()
-        # A dropped gate of zero stops both gradients, so no mask is stored.
-        for _ in range(2 if threshold else 0):
-            drop_in_place(gate, bits, threshold)
+        arm, gate, product = (features.new_empty((len(features), len(tanh_w))) for _ in range(3))
+        pieces = pieces_of(len(features))
+        keys = draw_keys(len(pieces), 2) if threshold else [()] * len(pieces)
+
+        def task(index: int) -> None:
+            piece = pieces[index]
+            torch.addmm(tanh_b, features[piece], tanh_w.t(), out=arm[piece]).tanh_()
+            torch.addmm(gate_b, features[piece], gate_w.t(), out=gate[piece]).sigmoid_()
+            # A dropped gate of zero stops both gradients, so no mask is stored.
+            for key in keys[index]:
+                drop_in_place(gate[piece], bits, threshold, key)
+            torch.mul(arm[piece], gate[piece], out=product[piece]).mul_(ctx.scale)
+
+        on_every_thread(task, len(pieces))
         ctx.save_for_backward(features, tanh_w, gate_w, arm, gate)
-        return (arm * gate).mul_(ctx.scale)
+        return product
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         features, tanh_w, gate_w, arm, gate = ctx.saved_tensors
-        scaled = (gradients[0] * gate).mul_(ctx.scale)
-        to_gate = torch.addcmul(scaled, scaled, gate, value=-1.0).mul_(arm)
-        to_arm = scaled.addcmul_(scaled * arm, arm, value=-1.0)
-        to_features = (to_arm @ tanh_w).addmm_(to_gate, gate_w)
-        return (
-            to_features,
-            to_arm.t() @ features,
-            to_arm.sum(dim=0),
-            to_gate.t() @ features,
-            to_gate.sum(dim=0),
-            None,
-        )
+        pieces = pieces_of(len(features))
+        groups = in_groups(len(pieces))
+        to_features = torch.empty_like(features)
+        to_weights = torch.zeros((2, len(groups), *tanh_w.shape))
+        to_biases = torch.zeros((2, len(groups), len(tanh_w)))
+
+        def task(group: int) -> None:
+            for piece in (pieces[index] for index in groups[group]):
+                scaled = (gradients[0][piece] * gate[piece]).mul_(ctx.scale)
+                to_gate = torch.addcmul(scaled, scaled, gate[piece], value=-1.0).mul_(arm[piece])
+                to_arm = scaled.addcmul_(scaled * arm[piece], arm[piece], value=-1.0)
+                torch.mm(to_arm, tanh_w, out=to_features[piece]).addmm_(to_gate, gate_w)
+                for side, values in enumerate((to_arm, to_gate)):
+                    to_weights[side, group] += values.t() @ features[piece]
+                    to_biases[side, group] += values.sum(dim=0, dtype=torch.float32)
+
+        on_every_thread(task, len(groups))
+        weights, biases = to_weights.sum(dim=1).to(tanh_w.dtype), to_biases.sum(dim=1).to(tanh_w.dtype)
+        return to_features, weights[0], biases[0], weights[1], biases[1], None
 
 
 def gated_product(features: Tensor, tanh_arm: nn.Linear, sigmoid_arm: nn.Linear, rate: float) -> Tensor:
@@ -200,12 +222,14 @@ class _ConvolvedRows(torch.autograd.Function):
         factor = weight.to(dtype)
         out = torch.empty((len(kept), weight.shape[1]))
 
+        pieces = pieces_of(len(kept))
+
         def task(index: int) -> None:
-            piece = slice(index * PIECE_ROWS, min(len(kept), (index + 1) * PIECE_ROWS))
+            piece = pieces[index]
             kernel(piece.start, piece.stop, *arrays)
             torch.add(torch.mm(smooth[piece].to(dtype), factor), bias, out=out[piece])
 
-        on_every_thread(task, -(-len(kept) // PIECE_ROWS))
+        on_every_thread(task, len(pieces))
         ctx.neighbours, ctx.kept = neighbours, kept
         ctx.save_for_backward(smooth, factor)
         return out
@@ -215,14 +239,14 @@ class _ConvolvedRows(torch.autograd.Function):
         smooth, factor = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         used = _used_rows(gradient)
-        groups = in_groups(-(-len(used) // PIECE_ROWS))
+        pieces = pieces_of(len(used))
+        groups = in_groups(len(pieces))
         to_weight = torch.zeros((len(groups), *factor.shape))
         to_bias = torch.zeros((len(groups), factor.shape[1]))
         to_smooth = torch.empty((len(used), smooth.shape[1]), dtype=smooth.dtype)
 
         def task(group: int) -> None:
-            for index in groups[group]:
-                piece = slice(index * PIECE_ROWS, (index + 1) * PIECE_ROWS)
+            for piece in (pieces[index] for index in groups[group]):
                 given = gradient[used[piece]]
                 rows = given.to(factor.dtype)
                 to_bias[group] += given.sum(dim=0)

@@ -1,7 +1,8 @@
 """Work on the CPU spread over threads of Python: compiled loops and matrix products let go of its lock."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -15,9 +16,36 @@ JOINED_ROWS = 1024
 N_GROUPS = 8
 
 
+# Threads for the work of this module while torch's own operations have one, see `small_work_alone`.
+_workers: int | None = None
+
+
+def n_workers() -> int:
+    """Return the number of threads that large work is spread over."""
+    return torch.get_num_threads() if _workers is None else _workers
+
+
+@contextmanager
+def small_work_alone() -> Iterator[None]:
+    """Leave torch's own operations one thread, and the large work spread by this module as many as torch had.
+
+    A step has hundreds of small operations. Split over threads, each waits for the slowest, and the others spin
+    meanwhile: on a machine with other work beside it that costs more than it gains.
+    """
+    global _workers
+    before, threads = _workers, torch.get_num_threads()
+    _workers = n_workers()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _workers = before
+        torch.set_num_threads(threads)
+
+
 def in_threads(kernel: Callable[..., object], n_rows: int, *arguments: object) -> None:
-    """Run ``kernel(first, last, *arguments)`` over [0, n_rows), split over as many threads as torch uses."""
-    n_threads = max(1, min(torch.get_num_threads(), n_rows // ROWS_PER_THREAD))
+    """Run ``kernel(first, last, *arguments)`` over [0, n_rows), split over `n_workers` threads."""
+    n_threads = max(1, min(n_workers(), n_rows // ROWS_PER_THREAD))
     if n_threads == 1:
         kernel(0, n_rows, *arguments)
         return
@@ -46,13 +74,13 @@ def in_groups(n_items: int) -> list[range]:
 
 
 def on_every_thread(task: Callable[[int], None], n_tasks: int) -> None:
-    """Run ``task(index)`` for every index below `n_tasks`, as many at a time as torch uses threads.
+    """Run ``task(index)`` for every index below `n_tasks`, `n_workers` at a time.
 
     Each task has one thread of torch's to itself, so a thread that another process holds up is not waited for after
     every product, and what a task has just written is still in its core's cache. A task keeps no gradient. Tasks
     must write to places of their own.
     """
-    n_threads = min(torch.get_num_threads(), n_tasks)
+    n_threads = min(n_workers(), n_tasks)
     if n_threads < 2:
         for index in range(n_tasks):
             task(index)
