@@ -29,6 +29,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.graph_loading
 	$(BIN)/python -m benchmarks.train_step
 	$(BIN)/python -m benchmarks.planted --summary --methods mean abmil default
+	$(BIN)/python -m benchmarks.real_bags --summary
 
 clean:
 	rm -rf $(VENV) demo build dist

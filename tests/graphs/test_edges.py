@@ -166,5 +166,5 @@ def test_feature_edges_do_not_depend_on_the_scale_of_a_feature() -> None:
 def test_feature_edges_in_blocks_equal_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     features = np.random.default_rng(0).normal(size=(90, 6))
     at_once = feature_edges(features, 5, "raw")
-    monkeypatch.setattr("sparra.graphs.edges._DISTANCES_AT_A_TIME", 7 * 90)
+    monkeypatch.setattr("sparra.graphs.edges.DISTANCES_AT_A_TIME", 7 * 90)
     np.testing.assert_array_equal(feature_edges(features, 5, "raw"), at_once)

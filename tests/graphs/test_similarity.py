@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
 from sparra.errors import UserError
+from sparra.graphs.memory import pair_bytes
 from sparra.graphs.settings import ResolvedSettings
 from sparra.graphs.similarity import (
-    BYTES_PER_PAIR,
     feature_weights,
     median_pitch,
     similarity_matrix,
@@ -18,6 +20,11 @@ from sparra.graphs.similarity import (
 )
 
 SEEDS = st.integers(0, 2**31)
+
+
+def similarities(positions: NDArray[np.float64], given: ResolvedSettings) -> csr_array:
+    features = np.zeros((len(positions), 1))
+    return similarity_matrix(features, positions, spatial_order(positions, features, given.search_radius), given)
 
 
 def settings(radius: float = 2.0, metric: str = "raw") -> ResolvedSettings:
@@ -30,45 +37,46 @@ def test_matrix_equals_brute_force(seed: int, n: int, d: int, radius: float) -> 
     positions = generator.uniform(-5, 5, (n, d))
     features = generator.normal(size=(n, 3))
     order = spatial_order(positions, features, radius)
+    found = similarity_matrix(features, positions, order, settings(radius))
     positions, features = positions[order], features[order]
     apart = cdist(positions, positions)
     expected = np.exp(-0.2 * cdist(features, features)) * np.exp(-0.3 * apart)
     expected[(apart >= radius) | np.eye(n, dtype=bool)] = 0
-    found = similarity_matrix(features, positions, settings(radius))
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-12)
+    assert found.has_sorted_indices
 
 
 def test_radius_is_strict() -> None:
     positions = np.array([[0.0, 0], [0, 1], [0, 3]])
-    found = similarity_matrix(np.zeros((3, 1)), positions, settings(radius=2.0))
+    found = similarities(positions, settings(radius=2.0))
     assert found.toarray()[0, 1] == pytest.approx(np.exp(-0.3))
     assert found.nnz == 2
 
 
 def test_too_many_pairs_are_refused_before_memory_is_spent() -> None:
-    positions = np.zeros((400, 2))
-    with pytest.raises(
-        UserError, match=r"79800 pairs nearer than 2, which need 0.00383 GB, more than memory_gb"
-    ) as told:
-        similarity_matrix(np.zeros((400, 1)), positions, replace(settings(), memory_gb=0.0038))
+    positions = np.zeros((4000, 2))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"needs up to 0.994 GB .* 0.192 for 7998000 pairs of patches") as told:
+        similarities(positions, replace(settings(), memory_gb=0.99))
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
     assert "search_radius" in told.value.mend
-    assert similarity_matrix(np.zeros((400, 1)), positions, replace(settings(), memory_gb=0.0039)).nnz == 400 * 399
+    assert similarities(positions, replace(settings(), memory_gb=1.0)).nnz == 4000 * 3999
 
 
 def test_memory_a_pair_is_as_stated() -> None:
     positions = np.random.default_rng(0).uniform(0, 20, (3000, 2))
-    positions = positions[spatial_order(positions, np.zeros((3000, 1)), 2.0)]
-    similarity_matrix(np.zeros((3000, 1)), positions, settings())  # compiled before memory is traced
+    similarities(positions, settings())  # compiled before memory is traced
     tracemalloc.start()
-    n_pairs = similarity_matrix(np.zeros((3000, 1)), positions, settings()).nnz // 2
+    n_pairs = similarities(positions, settings()).nnz // 2
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < BYTES_PER_PAIR * n_pairs + 500 * 3000
+    assert pair_bytes(n_pairs) < peak < pair_bytes(n_pairs) + 500 * 3000
 
 
 def test_a_tiny_radius_in_a_wide_slide_does_not_overflow() -> None:
     positions = np.array([[0.0, 0], [1e-9, 0], [1e9, 1e9]])
-    assert similarity_matrix(np.zeros((3, 1)), positions, settings(radius=1e-6)).nnz == 2
+    assert similarities(positions, settings(radius=1e-6)).nnz == 2
 
 
 def test_standardised_distance_does_not_depend_on_scale_nor_on_number_of_features() -> None:

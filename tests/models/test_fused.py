@@ -6,10 +6,12 @@ import torch
 
 from sparra.models import kernels
 from sparra.models.batch import GraphBatch
-from sparra.models.fused import FeatureBranch, Neighbours, drop_in_place, dropout_lanes, kept_rows
+from sparra.models.branch import FeatureBranch
+from sparra.models.fused import Neighbours, drop_in_place, dropout_lanes, kept_rows
 from sparra.models.layers import GatedAttention, GraphConvolution, TopKPooling, normalised_adjacency, top_k_nodes
 from sparra.models.reconstruction import squared_error
 from sparra.models.stage import best_nodes, pool_convolved
+from sparra.models.threads import n_workers, small_work_alone
 
 
 def random_graph(sizes, n_features, seed=0, probability=0.2):
@@ -26,9 +28,8 @@ def random_graph(sizes, n_features, seed=0, probability=0.2):
 def test_dropout_keeps_the_rate_independently_by_place(rate, dtype):
     bits, threshold = dropout_lanes(rate)
     assert threshold / 2**bits == pytest.approx(rate, abs=2**-17)
-    torch.manual_seed(0)
     values = torch.ones(2000, 65, dtype=dtype)
-    drop_in_place(values, bits, threshold)
+    drop_in_place(values, bits, threshold, 1)
     kept = (values > 0).double()
     error = np.sqrt(rate * (1 - rate) / kept.numel())
     assert abs(float(kept.mean()) - (1 - rate)) < 4 * error
@@ -38,7 +39,7 @@ def test_dropout_keeps_the_rate_independently_by_place(rate, dtype):
         correlation = float((centred[lag:] * centred[:-lag]).mean() / centred.var())
         assert abs(correlation) < 5 / np.sqrt(kept.numel())
     again = torch.ones(2000, 65, dtype=dtype)
-    drop_in_place(again, bits, threshold)
+    drop_in_place(again, bits, threshold, 2)
     assert not torch.equal(again, values)
 
 
@@ -158,3 +159,109 @@ def test_squared_error_and_its_gradients_match_the_definition():
         torch.autograd.grad(found * 3, inputs), torch.autograd.grad(expected * 3, inputs), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+UNIT = 2.0**-8  # bfloat16 rounds by at most this share
+
+
+def test_bias_relu_and_selection_of_bfloat16_equal_torch_to_the_last_bit():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(50, 37, generator=generator).bfloat16()
+    bias = torch.randn(37, generator=generator)
+    found = values.clone()
+    kernels.add_bias_relu_bits(kernels.as_array(found), kernels.as_array(bias))
+    assert torch.equal(found, torch.relu(values.float() + bias).bfloat16())
+    single = values.float()
+    kernels.add_bias_relu(kernels.as_array(single), kernels.as_array(bias))
+    assert torch.equal(single, torch.relu(values.float() + bias))
+    rows = torch.tensor([0, 3, 49])
+    gradient = torch.randn(3, 37, generator=generator).bfloat16()
+    for pick, dtype in ((kernels.where_positive_bits, torch.bfloat16), (kernels.where_positive, torch.float32)):
+        given, out, sums = gradient.to(dtype), torch.empty(3, 37, dtype=dtype), torch.zeros(37)
+        pick(*map(kernels.as_array, (given, values.to(dtype), rows, out, sums)))
+        assert torch.equal(out, torch.where(values[rows] > 0, given, 0.0))
+        torch.testing.assert_close(sums, out.float().sum(dim=0))
+
+
+def test_nan_stays_nan():
+    values, bias = torch.tensor([[float("nan"), 1.0]]), torch.zeros(2)
+    for dtype, kernel in ((torch.float32, kernels.add_bias_relu), (torch.bfloat16, kernels.add_bias_relu_bits)):
+        found = values.to(dtype)
+        kernel(kernels.as_array(found), kernels.as_array(bias))
+        assert found.isnan().tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("kept", [[0, 3, 29, 30, 44, 80], list(range(81))])
+def test_bfloat16_branch_and_rows_are_rounded_where_they_should_and_nowhere_else(kept):
+    """Against float64 with the same rounded inputs; each result may be off by the roundings on its way."""
+    features, edges, _, generator = random_graph([30, 1, 50], 12)
+    features, kept = features.bfloat16(), torch.tensor(kept)
+    branch = FeatureBranch(12, 40, 0.0)
+    weight, bias = branch[0].weight.detach().bfloat16().double(), branch[0].bias.detach().double()
+    dense = torch.eye(81, dtype=torch.float64)
+    dense[edges[0], edges[1]] = 1
+    normal = dense.sum(1).rsqrt()[:, None] * dense * dense.sum(1).rsqrt()[None, :]
+    gradient = torch.randn(len(kept), 40, generator=generator).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = branch(features)
+        rows = kept_rows(hidden, Neighbours.of(edges, 81), kept, True)
+        found, found_bias = torch.autograd.grad(rows, [branch[0].weight, branch[0].bias], gradient)
+    exact = torch.relu(features.double() @ weight.T + bias)
+    size = features.double().abs() @ weight.abs().T + bias.abs()
+    # The product and the sum with the bias are rounded, each once.
+    assert bool(((hidden.double() - exact).abs() <= 2 * UNIT * size).all())
+    exact_rows = (normal @ hidden.double())[kept]
+    assert bool(((rows.double() - exact_rows).abs() <= 1.01 * UNIT * exact_rows.abs()).all())
+    spread = normal[:, kept] @ gradient.double() * (hidden > 0)
+    expected = spread.T @ features.double()
+    # Rows of the gradient are rounded, and the product's sum.
+    bound = spread.abs().T @ features.double().abs() * UNIT + expected.abs() * UNIT
+    assert bool(((found.double() - expected).abs() <= 1.01 * bound + 1e-6).all())
+    assert bool(((found_bias.double() - spread.sum(0)).abs() <= 1.01 * UNIT * spread.abs().sum(0) + 1e-6).all())
+
+
+def test_kept_rows_of_bfloat16_are_float32_where_nothing_asks_for_less():
+    features, edges, _, _ = random_graph([9], 4)
+    assert kept_rows(features.bfloat16(), Neighbours.of(edges, 9), torch.arange(9), False).dtype == torch.float32
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_do_not_depend_on_the_threads(threads, monkeypatch):
+    for module in ("branch", "reconstruction", "fused"):
+        monkeypatch.setattr(f"sparra.models.{module}.PIECE_ROWS", 16)
+    monkeypatch.setattr("sparra.models.branch.JOINED_ROWS", 8)
+    features, _, subject, _ = random_graph([30, 1, 50], 12)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        torch.manual_seed(0)
+        branch = FeatureBranch(12, 40, 0.25).train()
+        graph = GraphBatch(list(features.split([30, 1, 50])), torch.zeros((2, 0), dtype=torch.int64), subject, 3)
+        hidden = branch(graph.parts)
+        weight, bias = torch.ones(12, 40) / 40, torch.zeros(12)
+        error = squared_error(graph, torch.arange(81), hidden, weight, bias)
+        attended = GatedAttention(40, 10, 2, 0.25).train()(hidden)
+        result = [attended, hidden, error, *torch.autograd.grad(error, list(branch.parameters()))]
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    torch.manual_seed(0)
+    branch = FeatureBranch(12, 40, 0.25).train()
+    hidden = branch(graph.parts)
+    error = squared_error(graph, torch.arange(81), hidden, weight, bias)
+    attended = GatedAttention(40, 10, 2, 0.25).train()(hidden)
+    expected = [attended, hidden, error, *torch.autograd.grad(error, list(branch.parameters()))]
+    for ours, theirs in zip(result, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_small_work_is_left_one_thread_and_large_work_all():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with small_work_alone(), small_work_alone():
+            assert torch.get_num_threads() == 1
+            assert n_workers() == 3
+        assert torch.get_num_threads() == n_workers() == 3
+    finally:
+        torch.set_num_threads(before)

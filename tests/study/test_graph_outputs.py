@@ -88,3 +88,14 @@ def test_float16_halves_the_features_on_disk_and_moves_the_graph_no_further_than
     code, printed = sparra("graph", study.file)
     assert code == 0, printed
     assert read_bag(bag_path).features.dtype == np.float16
+
+
+def test_a_graph_over_the_memory_limit_is_listed_with_its_subject(study: Study, sparra: Sparra) -> None:
+    study.change("graphs", slide={"memory_gb": 0.5})
+    code, _ = sparra("graph", study.file)
+    assert code == 1
+    failures = pd.read_csv(StudyLayout(study.output).root / "failures.csv")
+    told = failures[failures["stage"] == "graph"]
+    assert len(told) == sum(row["modality"] == "slide" for row in study.rows("images.csv"))
+    assert told["what"].str.startswith("the graph needs up to").all()
+    assert told["mend"].str.contains("raise memory_gb").all()

@@ -138,6 +138,7 @@ def test_ensemble_averages_standardised_risks_and_importance(cohort_maker, tmp_p
     predicted = together.predict(subjects, uncertainty_draws=8)
     standardised = [(part.risk - part.risk.mean()) / part.risk.std() for part in parts]
     np.testing.assert_allclose(predicted.risk, np.mean(standardised, axis=0), atol=1e-5)
+    np.testing.assert_array_equal(together.predict(subjects).risk, predicted.risk)
     np.testing.assert_array_equal(predicted.embedding, parts[0].embedding)
     for row in range(40):
         for name, values in predicted.importance[row].items():

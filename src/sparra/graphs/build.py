@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,29 @@ from scipy.sparse import csr_array
 from sparra.bags.bag import Bag
 from sparra.errors import UserError
 from sparra.graphs.cluster import cluster_patches
-from sparra.graphs.edges import Edges, delaunay_edges, feature_edges, nearest_edges, radius_edges
+from sparra.graphs.edges import (
+    DISTANCES_AT_A_TIME,
+    Edges,
+    count_within,
+    delaunay_edges,
+    feature_edges,
+    nearest_edges,
+    radius_edges,
+)
 from sparra.graphs.graph import SpatialGraph
+from sparra.graphs.memory import (
+    COLUMNS_AT_A_TIME,
+    COPIES,
+    DISTANCE_BYTES,
+    EDGE_BYTES,
+    NODE_BYTES,
+    patch_bytes,
+    refuse_above,
+)
 from sparra.graphs.settings import GraphSettings, ResolvedSettings
 from sparra.graphs.similarity import median_pitch
 
-_COLUMNS_AT_A_TIME = 64
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -29,7 +46,7 @@ class _Clusters:
     node_of_patch: NDArray[np.int64]
 
 
-def build_graph(bag: Bag, settings: GraphSettings, image_key: str) -> SpatialGraph:
+def build_graph(bag: Bag, settings: GraphSettings, image_key: str, held_bytes: float = 0) -> SpatialGraph:
     """Cluster the patches of one image into nodes and join neighbouring nodes.
 
     Parameters
@@ -39,30 +56,74 @@ def build_graph(bag: Bag, settings: GraphSettings, image_key: str) -> SpatialGra
     settings : GraphSettings
     image_key : str
         Names the image in the graph.
+    held_bytes : float
+        Memory that the graphs of the subject's other images hold, see `sparra.graphs.memory.graph_bytes`.
 
     Returns
     -------
     SpatialGraph
         Features in float32. Its provenance holds ``encoder`` and ``feature_names``, which must agree where graphs
         are merged, and by image key the bag's provenance, patch size, pitch and the values of every parameter used.
+
+    Raises
+    ------
+    UserError
+        If the worker would need more memory than `settings.memory_gb`; before it is spent.
     """
     if bag.positions is None:
-        features = bag.features.astype(np.float32)
-        edges = feature_edges(features, settings.neighbours, settings.feature_metric)
-        used: dict[str, Any] = {"feature_metric": settings.feature_metric, "neighbours": settings.neighbours}
-        clusters = _Clusters(features, None, None, np.arange(len(bag)))
-        return _graph(bag, clusters, edges, image_key, used)
+        return _graph_of_features(bag, settings, image_key, held_bytes)
     pitch = median_pitch(bag.positions)
     resolved = settings.resolved(bag.modality, pitch)
-    node_of_patch = cluster_patches(bag.features, bag.positions, resolved)
+    node_of_patch = cluster_patches(bag.features, bag.positions, resolved, held_bytes)
     # Summed in the order of positions, so that the order of the input does not show even in the last bit.
     order = np.lexsort(bag.positions.T)
-    features = _means(bag.features, node_of_patch, order).astype(np.float32)
-    positions = _means(bag.positions, node_of_patch, order)
+    positions = _means(bag.positions, node_of_patch, order, np.float64)
+    _check_memory(bag, positions, settings, resolved, held_bytes)
+    features = _means(bag.features, node_of_patch, order, np.float32)
     spread = _spread(bag.positions, positions, node_of_patch, order)
     edges = _edges(positions, settings, resolved)
     used = {**asdict(resolved), "edges": settings.edges, "neighbours": settings.neighbours, "pitch": pitch}
     return _graph(bag, _Clusters(features, positions, spread, node_of_patch), edges, image_key, used)
+
+
+def _graph_of_features(bag: Bag, settings: GraphSettings, image_key: str, held_bytes: float) -> SpatialGraph:
+    n_edges = len(bag) * min(settings.neighbours, len(bag) - 1)
+    parts = {
+        # As stored, in float32, and standardised in float64; later a copy of the second is written.
+        "features": bag.features.size * (bag.features.itemsize + 4 + 8),
+        f"{n_edges} edges": n_edges * EDGE_BYTES + max(DISTANCES_AT_A_TIME, len(bag)) * DISTANCE_BYTES,
+        "graphs of the subject's other images": held_bytes,
+    }
+    refuse_above(settings.memory_gb, parts, "Take patches farther apart, lower neighbours")
+    features = bag.features.astype(np.float32)
+    edges = feature_edges(features, settings.neighbours, settings.feature_metric)
+    used: dict[str, Any] = {"feature_metric": settings.feature_metric, "neighbours": settings.neighbours}
+    return _graph(bag, _Clusters(features, None, None, np.arange(len(bag))), edges, image_key, used)
+
+
+def _check_memory(
+    bag: Bag,
+    positions: NDArray[np.float64],
+    settings: GraphSettings,
+    resolved: ResolvedSettings,
+    held_bytes: float,
+) -> None:
+    """Refuse a graph whose nodes and edges need too much, now that they are counted."""
+    n_nodes, n_dimensions = positions.shape
+    n_edges = 0
+    if settings.edges == "knn":
+        n_edges = n_nodes * min(settings.neighbours, n_nodes - 1)
+    elif settings.edges == "radius":
+        n_edges = count_within(positions, resolved.connectivity)
+    parts = {
+        "features": bag.features.nbytes,
+        "patches": patch_bytes(*bag.features.shape),
+        f"{n_nodes} nodes": n_nodes * (COPIES * 4 * bag.features.shape[1] + NODE_BYTES[n_dimensions]),
+        f"{n_edges} edges": n_edges * EDGE_BYTES,
+        "graphs of the subject's other images": held_bytes,
+    }
+    mend = "Lower connectivity or neighbours" if n_edges else "Take patches farther apart"
+    refuse_above(settings.memory_gb, parts, mend)
 
 
 def merge_graphs(graphs: Sequence[SpatialGraph]) -> SpatialGraph:
@@ -84,6 +145,8 @@ def merge_graphs(graphs: Sequence[SpatialGraph]) -> SpatialGraph:
         If they differ in modality, encoder or features, if only some have positions, or an image occurs twice.
     """
     first = graphs[0]
+    if len(graphs) == 1:
+        return first
     for other in graphs[1:]:
         _check_same_kind(first, other)
     images = tuple(image for graph in graphs for image in graph.images)
@@ -117,16 +180,16 @@ def _edges(positions: NDArray[np.float64], settings: GraphSettings, resolved: Re
 
 
 def _means(
-    values: NDArray[np.floating[Any]], node_of_patch: NDArray[np.int64], order: NDArray[np.intp]
-) -> NDArray[np.float64]:
+    values: NDArray[Any], node_of_patch: NDArray[np.int64], order: NDArray[np.intp], dtype: type[Real]
+) -> NDArray[Real]:
     """Return the mean over each node's patches, shape (n_nodes, n_columns), summed in float64."""
     counts = np.bincount(node_of_patch)
     nodes = node_of_patch[order]
     shape = (len(counts), len(order))
     averaging = csr_array((1.0 / counts[nodes], (nodes, np.arange(len(order)))), shape=shape)
-    means = np.empty((len(counts), values.shape[1]))
-    for start in range(0, values.shape[1], _COLUMNS_AT_A_TIME):
-        columns = slice(start, start + _COLUMNS_AT_A_TIME)
+    means = np.empty((len(counts), values.shape[1]), dtype=dtype)
+    for start in range(0, values.shape[1], COLUMNS_AT_A_TIME):
+        columns = slice(start, start + COLUMNS_AT_A_TIME)
         means[:, columns] = averaging @ values[order, columns].astype(np.float64)
     return means
 

@@ -22,20 +22,27 @@ _TIE = 1e-12
 
 
 def cluster_patches(
-    features: NDArray[np.floating[Any]], positions: NDArray[np.float64], settings: ResolvedSettings
+    features: NDArray[Any], positions: NDArray[np.float64], settings: ResolvedSettings, held_bytes: float = 0
 ) -> NDArray[np.int64]:
     """Group neighbouring, similar patches into nodes.
 
     Parameters
     ----------
-    features : ndarray of float, shape (n_patches, n_features)
+    features : ndarray of float or integers, shape (n_patches, n_features)
     positions : ndarray of float64, shape (n_patches, 2) or (n_patches, 3)
     settings : ResolvedSettings
+    held_bytes : float
+        Memory that the caller holds besides, for `settings.memory_gb`.
 
     Returns
     -------
     ndarray of int64, shape (n_patches,)
         Node of each patch, numbered from 0 along `spatial_order` of the nodes' first patches.
+
+    Raises
+    ------
+    UserError
+        If the worker would need more memory than `settings.memory_gb`.
 
     Notes
     -----
@@ -44,8 +51,7 @@ def cluster_patches(
     of the input does not matter even then; a rotation, though, may break a tie differently.
     """
     order = spatial_order(positions, features, settings.search_radius)
-    precision = np.float64 if features.dtype == np.float64 else np.float32
-    similarity = similarity_matrix(features[order].astype(precision, copy=False), positions[order], settings)
+    similarity = similarity_matrix(features, positions, order, settings, held_bytes)
     roots = _average_linkage(_singletons(similarity), 1.0 - settings.cut)
     nodes = np.empty(len(order), dtype=np.int64)
     nodes[order] = np.unique(roots, return_inverse=True)[1]

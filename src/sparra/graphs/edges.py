@@ -1,6 +1,6 @@
 """Edges between nodes: always both directions, unique, without self-loops, sorted by (source, target)."""
 
-from itertools import combinations, permutations
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ Edges = NDArray[np.int64]
 
 # Extents below this share of the largest one are rounding: the points lie on a line or a plane.
 _FLAT = 1e-9
-_DISTANCES_AT_A_TIME = 1 << 23
+DISTANCES_AT_A_TIME = 1 << 22
+_PAIRS_AT_A_TIME = 1 << 20
 
 
 def delaunay_edges(positions: NDArray[np.float64], max_length: float) -> Edges:
@@ -83,7 +84,13 @@ def radius_edges(positions: NDArray[np.float64], radius: float) -> Edges:
     """
     # A little wider, so that pairs at just the radius do not hang on the tree's rounding; `_short` decides.
     found = cKDTree(positions).query_pairs(radius * (1 + 1e-9), output_type="ndarray")
-    return _symmetric(_short(found.astype(np.int64), positions, radius), len(positions))
+    return _symmetric(_short(found.astype(np.int64, copy=False), positions, radius), len(positions))
+
+
+def count_within(positions: NDArray[np.float64], radius: float) -> int:
+    """Return how many pairs of nodes lie no farther apart than `radius`, without listing them."""
+    tree = cKDTree(positions)
+    return int(tree.count_neighbors(tree, radius * (1 + 1e-9)) - len(positions)) // 2
 
 
 def feature_edges(features: NDArray[np.floating[Any]], neighbours: int, metric: FeatureMetric) -> Edges:
@@ -110,14 +117,17 @@ def feature_edges(features: NDArray[np.floating[Any]], neighbours: int, metric: 
     if neighbours < 1:
         return _symmetric(np.empty((0, 2), dtype=np.int64), n_nodes)
     values = features.astype(np.float64)
-    values = (values - values.mean(axis=0)) * np.sqrt(feature_weights(features, metric))
-    squares = (values**2).sum(axis=1)
-    rows = max(1, _DISTANCES_AT_A_TIME // n_nodes)
+    values -= values.mean(axis=0)
+    values *= np.sqrt(feature_weights(features, metric))
+    squares = np.einsum("nk,nk->n", values, values)
+    rows = max(1, DISTANCES_AT_A_TIME // n_nodes)
     nearest = np.empty((n_nodes, neighbours), dtype=np.int64)
     for start in range(0, n_nodes, rows):
         block = slice(start, min(start + rows, n_nodes))
         # The node's own square is left out: it is the same for all of its row.
-        distances = squares - 2 * values[block] @ values.T
+        distances = values[block] @ values.T
+        distances *= -2
+        distances += squares
         own = np.arange(block.start, block.stop)
         distances[own - start, own] = np.inf
         nearest[block] = np.argpartition(distances, neighbours - 1, axis=1)[:, :neighbours]
@@ -141,7 +151,7 @@ def _flattened(places: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _triangulate(places: NDArray[np.float64]) -> Edges:
-    """Return pairs of places, shape (n_pairs, 2), in one direction or both."""
+    """Return pairs of places, shape (n_pairs, 2), in either direction, some more than once."""
     n_places, dimensions = places.shape
     if n_places <= dimensions + 1:
         return np.array(list(combinations(range(n_places), 2)), dtype=np.int64).reshape(-1, 2)
@@ -149,9 +159,9 @@ def _triangulate(places: NDArray[np.float64]) -> Edges:
         along = np.argsort(places[:, 0])
         return np.stack([along[:-1], along[1:]], axis=1).astype(np.int64)
     triangulation = Delaunay(places)
-    corners = list(permutations(range(dimensions + 1), 2))
+    corners = list(combinations(range(dimensions + 1), 2))
     pairs = triangulation.simplices[:, corners].reshape(-1, 2)
-    return np.concatenate([pairs, triangulation.coplanar[:, [0, 2]]]).astype(np.int64)
+    return np.concatenate([pairs, triangulation.coplanar[:, [0, 2]]]).astype(np.int64, copy=False)
 
 
 def _without_self(found: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -163,13 +173,24 @@ def _without_self(found: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _short(pairs: Edges, positions: NDArray[np.float64], max_length: float) -> Edges:
-    lengths = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
-    short: Edges = pairs[lengths <= max_length]
-    return short
+    short = np.empty(len(pairs), dtype=bool)
+    for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
+        block = slice(start, start + _PAIRS_AT_A_TIME)
+        ends = positions[pairs[block]]
+        short[block] = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1) <= max_length
+    kept: Edges = pairs[short]
+    return kept
 
 
 def _symmetric(pairs: Edges, n_nodes: int) -> Edges:
-    source = np.concatenate([pairs[:, 0], pairs[:, 1]])
-    target = np.concatenate([pairs[:, 1], pairs[:, 0]])
-    keys = np.unique((source * n_nodes + target)[source != target])
-    return np.stack([keys // n_nodes, keys % n_nodes]).astype(np.int64)
+    """Return both directions of the pairs, each once, sorted, as rows of sources and targets."""
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    keys = np.empty(2 * len(pairs), dtype=np.int64)
+    keys[: len(pairs)] = pairs[:, 0] * n_nodes + pairs[:, 1]
+    keys[len(pairs) :] = pairs[:, 1] * n_nodes + pairs[:, 0]
+    del pairs
+    keys.sort()
+    keys = keys[np.append(True, keys[1:] != keys[:-1])] if len(keys) else keys
+    edges = np.empty((2, len(keys)), dtype=np.int64)
+    np.divmod(keys, n_nodes, out=(edges[0], edges[1]))
+    return edges

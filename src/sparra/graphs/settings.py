@@ -49,8 +49,9 @@ class GraphSettings(Settings):
     neighbours : int
         Number of nearest nodes, where edges are made from these.
     memory_gb : float
-        A graph whose pairs of neighbouring patches need more than this (10⁹ bytes, 48 a pair) is refused with a
-        sentence, before they are written. Features come on top, see docs/graphs.md.
+        Memory (10⁹ bytes) that a worker may take for a subject's graph: itself, features, pairs of neighbouring
+        patches, nodes and edges. A graph that could need more is refused with a sentence, before it is spent; the
+        bounds are in `sparra.graphs.memory` and docs/graphs.md.
     """
 
     distance_rate: float | None = Field(default=None, ge=0, allow_inf_nan=False)

@@ -8,15 +8,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from sparra.errors import UserError
 from sparra.graphs.compiled import compiled
+from sparra.graphs.memory import pair_bytes, patch_bytes, refuse_above
 from sparra.graphs.settings import FeatureMetric, ResolvedSettings
 
 Floats = NDArray[np.floating[Any]]
-
-#: Memory that a pair of neighbouring patches takes at most: its value and its column (8 + 4 bytes) in the upper
-#: triangle, in the lower one, and twice in their sum.
-BYTES_PER_PAIR = 48
 
 _ROWS_AT_A_TIME = 256
 # Standard deviations below this share of the largest value are rounding of float32, not variation.
@@ -88,49 +84,73 @@ def spatial_order(positions: NDArray[np.float64], features: Floats, radius: floa
     return np.lexsort(keys)
 
 
-def similarity_matrix(features: Floats, positions: NDArray[np.float64], settings: ResolvedSettings) -> csr_array:
+def similarity_matrix(
+    features: NDArray[Any],
+    positions: NDArray[np.float64],
+    order: NDArray[np.intp],
+    settings: ResolvedSettings,
+    held_bytes: float = 0,
+) -> csr_array:
     """Return the symmetric similarities exp(-λ_f f) exp(-λ_d d) of patches nearer than the search radius.
 
     Parameters
     ----------
-    features : ndarray of float32 or float64, shape (n_patches, n_features)
+    features : ndarray, shape (n_patches, n_features)
     positions : ndarray of float64, shape (n_patches, d)
-        Both in `spatial_order`.
+    order : ndarray, shape (n_patches,)
+        Their `spatial_order`.
     settings : ResolvedSettings
+    held_bytes : float
+        Memory that the caller holds besides, for `settings.memory_gb`.
 
     Returns
     -------
     csr_array of float64, shape (n_patches, n_patches)
-        Without a diagonal. Memory is proportional to the number of pairs.
+        Rows and columns in `order`, without a diagonal. Memory is proportional to the number of pairs.
 
     Raises
     ------
     UserError
-        If the pairs need more memory than `settings.memory_gb`.
+        If the worker would need more memory than `settings.memory_gb`.
     """
-    grid = _grid(positions, settings.search_radius)
+    grid = _grid(positions[order], settings.search_radius)
     n_patches = len(positions)
     counts = np.zeros(n_patches + 1, dtype=np.int64)
     _count_pairs(grid, settings.search_radius, counts)
     pointers = np.cumsum(counts)
-    _check_memory(int(pointers[-1]), n_patches, settings)
-    columns = np.empty(pointers[-1], dtype=np.int32 if pointers[-1] < 2**30 else np.int64)
+    n_pairs = int(pointers[-1]) // 2
+    precision = working_precision(features.dtype)
+    refuse_above(
+        settings.memory_gb,
+        {
+            "features": features.size * (features.itemsize + precision.itemsize),
+            f"{n_pairs} pairs of patches nearer than {settings.search_radius:g}": pair_bytes(n_pairs),
+            "patches": patch_bytes(*features.shape),
+            "graphs of the subject's other images": held_bytes,
+        },
+        "Lower search_radius, take patches farther apart",
+    )
+    columns = np.empty(pointers[-1], dtype=np.int32 if pointers[-1] < 2**31 else np.int64)
     values = np.empty(pointers[-1])
-    weights = feature_weights(features, settings.feature_metric)
     rates = (settings.distance_rate, settings.feature_rate)
-    _fill_pairs(grid, settings.search_radius, features, weights, rates, pointers, columns, values)
-    upper = csr_array((values, columns, pointers.astype(columns.dtype)), shape=(n_patches, n_patches))
-    return upper + upper.T.tocsr()
+    ordered = _in_order(features, order, precision)
+    weights = feature_weights(ordered, settings.feature_metric)
+    _fill_pairs(grid, settings.search_radius, ordered, weights, rates, pointers[:-1].copy(), columns, values)
+    return csr_array((values, columns, pointers.astype(columns.dtype)), shape=(n_patches, n_patches))
 
 
-def _check_memory(n_pairs: int, n_patches: int, settings: ResolvedSettings) -> None:
-    needed = n_pairs * BYTES_PER_PAIR / 1e9
-    if needed > settings.memory_gb:
-        raise UserError(
-            f"{n_patches} patches have {n_pairs} pairs nearer than {settings.search_radius:g}, "
-            f"which need {needed:.3g} GB, more than memory_gb ({settings.memory_gb:g})",
-            mend="Lower search_radius, take patches farther apart, or raise memory_gb if the machine has it",
-        )
+def working_precision(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type that features of `dtype` are compared in: float32 where it holds them exactly, else float64."""
+    return np.dtype(np.float32 if np.result_type(dtype, np.float32) == np.float32 else np.float64)
+
+
+def _in_order(features: NDArray[Any], order: NDArray[np.intp], precision: np.dtype[Any]) -> Floats:
+    """Copy the rows in `order`, a block at a time, so that no second copy is held."""
+    ordered = np.empty(features.shape, dtype=precision)
+    for start in range(0, len(order), _ROWS_AT_A_TIME):
+        block = slice(start, start + _ROWS_AT_A_TIME)
+        ordered[block] = features[order[block]]
+    return ordered
 
 
 def _cells(positions: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -181,7 +201,10 @@ def _count_pairs(grid: _Grid, radius: float, counts: NDArray[np.int64]) -> None:
     n_points = len(grid.points)
     found, distances = np.empty(n_points, np.int64), np.empty(n_points, np.float64)
     for point in range(n_points):
-        counts[point + 1] = _neighbours_above(point, grid, radius, found, distances)
+        count = _neighbours_above(point, grid, radius, found, distances)
+        counts[point + 1] += count
+        for other in found[:count]:
+            counts[other + 1] += 1
 
 
 @compiled
@@ -191,18 +214,22 @@ def _fill_pairs(
     features: Floats,
     weights: NDArray[np.float64],
     rates: tuple[float, float],
-    pointers: NDArray[np.int64],
+    free: NDArray[np.int64],
     columns: NDArray[Any],
     values: NDArray[np.float64],
 ) -> None:
+    """Write every pair into the rows of both; `free`, first the rows' starts, moves on. Columns come out ascending."""
     n_points = len(grid.points)
     found, distances = np.empty(n_points, np.int64), np.empty(n_points, np.float64)
     for point in range(n_points):
         count = _neighbours_above(point, grid, radius, found, distances)
         for k in range(count):
             squared = _squared_difference(features[point], features[found[k]], weights)
-            columns[pointers[point] + k] = found[k]
-            values[pointers[point] + k] = np.exp(-rates[0] * distances[k] - rates[1] * np.sqrt(squared))
+            similarity = np.exp(-rates[0] * distances[k] - rates[1] * np.sqrt(squared))
+            for row, column in ((point, found[k]), (found[k], point)):
+                columns[free[row]] = column
+                values[free[row]] = similarity
+                free[row] += 1
 
 
 @compiled

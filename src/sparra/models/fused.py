@@ -1,34 +1,27 @@
 r"""The costly half of the learned aggregators, done with few passes over memory; exact, and only faster.
 
-Linear, ReLU and dropout
-    :math:`h = m \odot relu(X W^T + b) / (1-p)`. The factor goes into W and b, the mask is one pass in place, and
-    since :math:`h > 0` exactly where the unit is active and kept, no mask is stored.
 Convolution and pooling
     A node's pooling score :math:`\tanh(\hat A X W p / \|p\|)` needs only :math:`X (W p)`, one number a node;
     :math:`\hat A X W` itself is computed for the kept nodes alone.
 Gradients
-    Nodes out of reach of every kept node have no gradient: gradients travel as rows, and the weight gradient's product
-    leaves the empty rows out.
+    Nodes out of reach of every kept node have no gradient: gradients travel as rows, see `sparra.models.branch`.
 
 On other devices and in other precisions than float32 and bfloat16 the plain layers do the work.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sparra.models import kernels
-from sparra.models.kernels import BIT_MASKS, as_array, as_bits, in_threads
+from sparra.models.kernels import BIT_MASKS, as_array, as_bits
+from sparra.models.threads import PIECE_ROWS, in_groups, in_threads, on_every_thread
 
 # Random bits spent on one value where the dropout rate is no smaller binary fraction.
 MOST_LANE_BITS = 16
-# Rows of small graphs are joined up to this many, to be multiplied at once.
-BLOCK_ROWS = 2048
-# Leaving rows without a gradient out pays only where fewer than this share remain.
-SPARSE_SHARE = 0.65
 
 
 def is_fast(tensor: Tensor) -> bool:
@@ -48,93 +41,20 @@ def dropout_lanes(rate: float) -> tuple[int, int]:
     return bits, min(threshold, 2**bits - 1)
 
 
-def drop_in_place(values: Tensor, bits: int, threshold: int) -> None:
-    """Set each value to zero with probability threshold / 2^bits.
+def draw_keys(*shape: int) -> list[Any]:
+    """Draw keys of masks from torch's default generator, as `torch.nn.Dropout` draws its masks."""
+    return torch.randint(2**62, shape).tolist()
 
-    The key comes from torch's default generator, as the mask of `torch.nn.Dropout` does.
-    """
-    key = int(torch.randint(2**62, ()))
+
+def drop_in_place(values: Tensor, bits: int, threshold: int, key: int) -> None:
+    """Set each value of a contiguous tensor to zero with probability threshold / 2^bits; `key` decides which."""
     flat = as_bits(values).reshape(-1)
-    in_threads(kernels.drop, -(-len(flat) // 64), flat, key, bits, threshold, BIT_MASKS.astype(flat.dtype))
+    kernels.drop(0, -(-len(flat) // 64), flat, key, bits, threshold, BIT_MASKS.astype(flat.dtype))
 
 
-def _blocks(parts: Sequence[Tensor]) -> list[Tensor]:
-    """Join small consecutive parts."""
-    blocks: list[list[Tensor]] = []
-    rows = 0
-    for part in parts:
-        if not blocks or rows + len(part) > BLOCK_ROWS:
-            blocks.append([])
-            rows = 0
-        blocks[-1].append(part)
-        rows += len(part)
-    return [block[0] if len(block) == 1 else torch.cat(block) for block in blocks]
-
-
-class _LinearReluDropout(torch.autograd.Function):
-    """Linear, ReLU and dropout of features that need no gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor, rate: float, *parts: Tensor) -> Tensor:
-        blocks = _blocks(parts)
-        bits, threshold = dropout_lanes(rate)
-        ctx.scale = 1.0 / (1.0 - threshold / 2**bits)
-        dtype = blocks[0].dtype
-        scaled, shift = (weight * ctx.scale).to(dtype), (bias * ctx.scale).to(dtype)
-        hidden = torch.empty((sum(map(len, blocks)), len(weight)), dtype=dtype)
-        start = 0
-        for block in blocks:
-            rows = hidden[start : start + len(block)]
-            start += len(block)
-            torch.mm(block, scaled.t(), out=rows)
-            rows.add_(shift).relu_()
-            if threshold:
-                drop_in_place(rows, bits, threshold)
-        ctx.blocks = blocks
-        ctx.save_for_backward(hidden)
-        return hidden
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (hidden,) = ctx.saved_tensors
-        rows, values = _rows_of(gradients[0])
-        width, n_features = hidden.shape[1], ctx.blocks[0].shape[1]
-        weight, bias = torch.zeros((width, n_features)), torch.zeros(width)
-        start = 0
-        for block in ctx.blocks:
-            stop = start + len(block)
-            first, last = (int(index) for index in torch.searchsorted(rows, torch.tensor([start, stop])))
-            active = torch.empty((last - first, width), dtype=hidden.dtype)
-            in_threads(
-                kernels.where_positive,
-                last - first,
-                as_bits(values[first:last]),
-                as_bits(hidden),
-                as_array(rows[first:last]),
-                as_bits(active),
-            )
-            bias += active.sum(dim=0, dtype=torch.float32)
-            weight += _weight_gradient(active, block, rows[first:last] - start)
-            start = stop
-        return weight * ctx.scale, bias * ctx.scale, None, *([None] * (len(ctx.needs_input_grad) - 3))
-
-
-def _rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows of a gradient that may differ from zero, ascending, and their values."""
-    if gradient.is_sparse:
-        if gradient.is_coalesced():
-            return gradient.indices()[0], gradient.values().contiguous()
-        gradient = gradient.to_dense()
-    return torch.arange(len(gradient)), gradient.contiguous()
-
-
-def _weight_gradient(active: Tensor, block: Tensor, rows: Tensor) -> Tensor:
-    """Return activeᵀ times the rows of `block`, in float32."""
-    if len(rows) < SPARSE_SHARE * len(block):
-        return torch.mm(active.t(), block[rows]).float()
-    if len(rows) < len(block):
-        active = active.new_zeros((len(block), active.shape[1])).index_copy_(0, rows, active)
-    return torch.mm(active.t(), block).float()
+def pieces_of(n_rows: int) -> list[slice]:
+    """Cut [0, n_rows) into pieces of `PIECE_ROWS`."""
+    return [slice(start, min(n_rows, start + PIECE_ROWS)) for start in range(0, n_rows, PIECE_ROWS)]
 
 
 class _GatedProduct(torch.autograd.Function):
@@ -146,29 +66,45 @@ class _GatedProduct(torch.autograd.Function):
     ) -> Tensor:
         bits, threshold = dropout_lanes(rate)
         ctx.scale = (1.0 / (1.0 - threshold / 2**bits)) ** 2
-        arm = torch.addmm(tanh_b, features, tanh_w.t()).tanh_()
-        gate = torch.addmm(gate_b, features, gate_w.t()).sigmoid_()
-        # A dropped gate of zero stops both gradients, so no mask is stored.
-        for _ in range(2 if threshold else 0):
-            drop_in_place(gate, bits, threshold)
+        arm, gate, product = (features.new_empty((len(features), len(tanh_w))) for _ in range(3))
+        pieces = pieces_of(len(features))
+        keys = draw_keys(len(pieces), 2) if threshold else [()] * len(pieces)
+
+        def task(index: int) -> None:
+            piece = pieces[index]
+            torch.addmm(tanh_b, features[piece], tanh_w.t(), out=arm[piece]).tanh_()
+            torch.addmm(gate_b, features[piece], gate_w.t(), out=gate[piece]).sigmoid_()
+            # A dropped gate of zero stops both gradients, so no mask is stored.
+            for key in keys[index]:
+                drop_in_place(gate[piece], bits, threshold, key)
+            torch.mul(arm[piece], gate[piece], out=product[piece]).mul_(ctx.scale)
+
+        on_every_thread(task, len(pieces))
         ctx.save_for_backward(features, tanh_w, gate_w, arm, gate)
-        return (arm * gate).mul_(ctx.scale)
+        return product
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         features, tanh_w, gate_w, arm, gate = ctx.saved_tensors
-        scaled = (gradients[0] * gate).mul_(ctx.scale)
-        to_gate = torch.addcmul(scaled, scaled, gate, value=-1.0).mul_(arm)
-        to_arm = scaled.addcmul_(scaled * arm, arm, value=-1.0)
-        to_features = (to_arm @ tanh_w).addmm_(to_gate, gate_w)
-        return (
-            to_features,
-            to_arm.t() @ features,
-            to_arm.sum(dim=0),
-            to_gate.t() @ features,
-            to_gate.sum(dim=0),
-            None,
-        )
+        pieces = pieces_of(len(features))
+        groups = in_groups(len(pieces))
+        to_features = torch.empty_like(features)
+        to_weights = torch.zeros((2, len(groups), *tanh_w.shape))
+        to_biases = torch.zeros((2, len(groups), len(tanh_w)))
+
+        def task(group: int) -> None:
+            for piece in (pieces[index] for index in groups[group]):
+                scaled = (gradients[0][piece] * gate[piece]).mul_(ctx.scale)
+                to_gate = torch.addcmul(scaled, scaled, gate[piece], value=-1.0).mul_(arm[piece])
+                to_arm = scaled.addcmul_(scaled * arm[piece], arm[piece], value=-1.0)
+                torch.mm(to_arm, tanh_w, out=to_features[piece]).addmm_(to_gate, gate_w)
+                for side, values in enumerate((to_arm, to_gate)):
+                    to_weights[side, group] += values.t() @ features[piece]
+                    to_biases[side, group] += values.sum(dim=0, dtype=torch.float32)
+
+        on_every_thread(task, len(groups))
+        weights, biases = to_weights.sum(dim=1).to(tanh_w.dtype), to_biases.sum(dim=1).to(tanh_w.dtype)
+        return to_features, weights[0], biases[0], weights[1], biases[1], None
 
 
 def gated_product(features: Tensor, tanh_arm: nn.Linear, sigmoid_arm: nn.Linear, rate: float) -> Tensor:
@@ -180,29 +116,6 @@ def gated_product(features: Tensor, tanh_arm: nn.Linear, sigmoid_arm: nn.Linear,
     else:
         arms = [tanh_arm.weight, tanh_arm.bias, sigmoid_arm.weight, sigmoid_arm.bias]
     return cast(Tensor, _GatedProduct.apply(features, *arms, rate))  # type: ignore[no-untyped-call]
-
-
-class FeatureBranch(nn.Sequential):
-    """Linear, ReLU, dropout: the first step of every learned aggregator.
-
-    Parameters
-    ----------
-    n_inputs, n_outputs : int
-    dropout : float
-    """
-
-    def __init__(self, n_inputs: int, n_outputs: int, dropout: float) -> None:
-        super().__init__(nn.Linear(n_inputs, n_outputs), nn.ReLU(), nn.Dropout(dropout))
-
-    def forward(self, features: Tensor | Sequence[Tensor]) -> Tensor:
-        """Map (n_nodes, n_inputs), perhaps given in parts, to (n_nodes, n_outputs)."""
-        parts = (features,) if isinstance(features, Tensor) else tuple(features)
-        linear, dropout = cast(nn.Linear, self[0]), cast(nn.Dropout, self[2])
-        fast = linear.weight.dtype == torch.float32 and all(is_fast(part) for part in parts)
-        if not fast or any(part.requires_grad for part in parts):
-            return cast(Tensor, super().forward(torch.cat(parts)))  # type: ignore[no-untyped-call]
-        rate = dropout.p if self.training else 0.0
-        return cast(Tensor, _LinearReluDropout.apply(linear.weight, linear.bias, rate, *parts))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -238,48 +151,111 @@ class Neighbours:
 
 
 class _KeptRows(torch.autograd.Function):
-    """Rows of the normalised adjacency times features; the gradient comes as rows too."""
+    """Rows of the normalised adjacency times features, in their precision; the gradient comes as rows too."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, neighbours: Neighbours, kept: Tensor) -> Tensor:
-        out = torch.empty((len(kept), features.shape[1]), dtype=torch.float32)
-        kernel = kernels.smooth_rows_bits if features.dtype == torch.bfloat16 else kernels.smooth_rows
         features = features.contiguous()
+        out = torch.empty((len(kept), features.shape[1]), dtype=features.dtype)
+        kernel = kernels.smooth_rows_bits if features.dtype == torch.bfloat16 else kernels.smooth_rows
         in_threads(kernel, len(kept), as_array(features), *neighbours.arrays(), as_array(kept), as_array(out))
-        ctx.neighbours, ctx.kept, ctx.dtype = neighbours, kept, features.dtype
+        ctx.neighbours, ctx.kept = neighbours, kept
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        gradient = gradients[0].float().contiguous()
-        neighbours, kept = ctx.neighbours, ctx.kept
-        n_nodes = len(neighbours.root)
-        used = (gradient != 0).any(dim=1).nonzero().squeeze(1)
-        place_of = torch.full((n_nodes,), -1)
-        place_of[kept[used]] = used
-        reached = torch.zeros(n_nodes, dtype=torch.bool)
-        row_starts, columns, root = neighbours.arrays()
-        kernels.mark_reached(as_array(place_of), row_starts, columns, as_array(reached))
-        rows = reached.nonzero().squeeze(1)
-        values = torch.empty((len(rows), gradient.shape[1]))
-        in_threads(
-            kernels.spread_rows,
-            len(rows),
-            as_array(gradient),
-            row_starts,
-            columns,
-            root,
-            as_array(place_of),
-            as_array(rows),
-            as_array(values),
-        )
-        shape = (n_nodes, gradient.shape[1])
-        values = values.to(ctx.dtype)
-        return (
-            torch.sparse_coo_tensor(rows.unsqueeze(0), values, shape, check_invariants=False, is_coalesced=True),
-            None,
-            None,
-        )
+        gradient = gradients[0].contiguous()
+        used = _used_rows(gradient)
+        return _spread(gradient, used, ctx.kept[used], ctx.neighbours), None, None
+
+
+def _used_rows(gradient: Tensor) -> Tensor:
+    """Return the rows that hold more than zeros."""
+    marked = torch.zeros(len(gradient), dtype=torch.bool)
+    bits = as_bits(gradient)
+    kernels.mark_used(bits, int(np.iinfo(bits.dtype).max), as_array(marked))
+    return marked.nonzero().squeeze(1)
+
+
+def _spread(gradient: Tensor, rows: Tensor, nodes: Tensor, neighbours: Neighbours) -> Tensor:
+    """Return the normalised adjacency's columns `nodes` times the `rows` of a gradient, as rows."""
+    n_nodes = len(neighbours.root)
+    place_of = torch.full((n_nodes,), -1)
+    place_of[nodes] = rows
+    reached = torch.zeros(n_nodes, dtype=torch.bool)
+    row_starts, columns, root = neighbours.arrays()
+    kernels.mark_reached(as_array(place_of), row_starts, columns, as_array(reached))
+    index = reached.nonzero().squeeze(1)
+    values = torch.empty((len(index), gradient.shape[1]), dtype=gradient.dtype)
+    in_threads(
+        kernels.spread_rows_bits if gradient.dtype == torch.bfloat16 else kernels.spread_rows,
+        len(index),
+        as_array(gradient),
+        row_starts,
+        columns,
+        root,
+        as_array(place_of),
+        as_array(index),
+        as_array(values),
+    )
+    shape = (n_nodes, gradient.shape[1])
+    return torch.sparse_coo_tensor(index.unsqueeze(0), values, shape, check_invariants=False, is_coalesced=True)
+
+
+class _ConvolvedRows(torch.autograd.Function):
+    """Rows of the normalised adjacency times features, times a weight, plus a bias, piece by piece, in float32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        neighbours: Neighbours,
+        kept: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        features = features.contiguous()
+        smooth = torch.empty((len(kept), features.shape[1]), dtype=features.dtype)
+        kernel = kernels.smooth_rows_bits if features.dtype == torch.bfloat16 else kernels.smooth_rows
+        arrays = (as_array(features), *neighbours.arrays(), as_array(kept), as_array(smooth))
+        factor = weight.to(dtype)
+        out = torch.empty((len(kept), weight.shape[1]))
+
+        pieces = pieces_of(len(kept))
+
+        def task(index: int) -> None:
+            piece = pieces[index]
+            kernel(piece.start, piece.stop, *arrays)
+            torch.add(torch.mm(smooth[piece].to(dtype), factor), bias, out=out[piece])
+
+        on_every_thread(task, len(pieces))
+        ctx.neighbours, ctx.kept = neighbours, kept
+        ctx.save_for_backward(smooth, factor)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        smooth, factor = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        used = _used_rows(gradient)
+        pieces = pieces_of(len(used))
+        groups = in_groups(len(pieces))
+        to_weight = torch.zeros((len(groups), *factor.shape))
+        to_bias = torch.zeros((len(groups), factor.shape[1]))
+        to_smooth = torch.empty((len(used), smooth.shape[1]), dtype=smooth.dtype)
+
+        def task(group: int) -> None:
+            for piece in (pieces[index] for index in groups[group]):
+                given = gradient[used[piece]]
+                rows = given.to(factor.dtype)
+                to_bias[group] += given.sum(dim=0)
+                to_weight[group] += torch.mm(smooth[used[piece]].to(factor.dtype).t(), rows)
+                to_smooth[piece] = torch.mm(rows, factor.t())
+
+        on_every_thread(task, len(groups))
+        to_features = _spread(to_smooth, torch.arange(len(used)), ctx.kept[used], ctx.neighbours)
+        return to_features, to_weight.sum(dim=0), to_bias.sum(dim=0), None, None, None
 
 
 class _TakenRows(torch.autograd.Function):
@@ -330,13 +306,15 @@ class _DenseGradient(torch.autograd.Function):
 
 
 def kept_rows(features: Tensor, neighbours: Neighbours, kept: Tensor, sparse_gradient: bool) -> Tensor:
-    """Return rows `kept` of the normalised adjacency times `features`, float32, shape (n_kept, width).
+    """Return rows `kept` of the normalised adjacency times `features`, shape (n_kept, width).
 
+    They have the precision of `features`, or float32 where nothing asks for less; sums are taken in float32.
     `sparse_gradient` hands the gradient on as rows, which only `FeatureBranch` understands.
     """
     if not sparse_gradient:
         features = cast(Tensor, _DenseGradient.apply(features))  # type: ignore[no-untyped-call]
-    return cast(Tensor, _KeptRows.apply(features, neighbours, kept))  # type: ignore[no-untyped-call]
+    rows = cast(Tensor, _KeptRows.apply(features, neighbours, kept))  # type: ignore[no-untyped-call]
+    return rows if torch.is_autocast_enabled("cpu") else widened(rows)
 
 
 def node_scores(features: Tensor, neighbours: Neighbours, weight: Tensor, bias: Tensor, direction: Tensor) -> Tensor:
@@ -346,3 +324,14 @@ def node_scores(features: Tensor, neighbours: Neighbours, weight: Tensor, bias: 
         scores = torch.empty_like(projected)
         in_threads(kernels.smooth_scalars, len(projected), as_array(projected), *neighbours.arrays(), as_array(scores))
         return torch.tanh(scores + bias @ direction)
+
+
+def convolved_rows(
+    features: Tensor, neighbours: Neighbours, kept: Tensor, weight: Tensor, bias: Tensor, sparse_gradient: bool
+) -> Tensor:
+    """Return rows `kept` of a graph convolution, float32, shape (n_kept, n_outputs); else as `kept_rows`."""
+    if not sparse_gradient:
+        features = cast(Tensor, _DenseGradient.apply(features))  # type: ignore[no-untyped-call]
+    low = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if low else torch.float32
+    return cast(Tensor, _ConvolvedRows.apply(features, weight, bias, neighbours, kept, dtype))  # type: ignore[no-untyped-call]

@@ -5,8 +5,6 @@ their bits, int16; sums are always taken in float32.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import numba
@@ -15,27 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparra.models.threads import in_threads
+
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
-# Fewer rows than this are not worth a second thread.
-ROWS_PER_THREAD = 2048
 
 
 def _compiled(kernel: Kernel) -> Kernel:
     # Serial and without the interpreter's lock: numba's own thread pools do not survive forked workers.
     return cast(Kernel, numba.njit(cache=True, nogil=True, fastmath={"contract"})(kernel))
-
-
-def in_threads(kernel: Callable[..., object], n_rows: int, *arguments: object) -> None:
-    """Run ``kernel(first, last, *arguments)`` over [0, n_rows), split over as many threads as torch uses."""
-    n_threads = max(1, min(torch.get_num_threads(), n_rows // ROWS_PER_THREAD))
-    if n_threads == 1:
-        kernel(0, n_rows, *arguments)
-        return
-    bounds = [n_rows * index // n_threads for index in range(n_threads + 1)]
-    with ThreadPoolExecutor(n_threads) as pool:
-        tasks = [pool.submit(kernel, *pair, *arguments) for pair in pairwise(bounds)]
-        for task in tasks:
-            task.result()
 
 
 def as_bits(tensor: Tensor) -> NDArray[Any]:
@@ -191,22 +176,24 @@ def smooth_rows_bits(
     columns: NDArray[np.int64],
     root: NDArray[np.float32],
     kept: NDArray[np.int64],
-    out: NDArray[np.float32],
+    out: NDArray[np.int16],
 ) -> None:
-    """As `smooth_rows`, of bfloat16 given as bits."""
+    """As `smooth_rows`, of bfloat16 given as bits; sums are rounded once, to the nearest, ties to even."""
     width = features.shape[1]
-    bits = np.zeros(width, np.int32)
-    decoded = bits.view(np.float32)
+    bits, total_bits = np.zeros((2, width), np.int32)
+    decoded, total = bits.view(np.float32), total_bits.view(np.float32)
     for place in range(first, last):
         row = kept[place]
-        out[place] = 0
+        total[:] = 0
         for edge in range(row_starts[row] - 1, row_starts[row + 1]):
             other = row if edge < row_starts[row] else columns[edge]
             weight = root[row] * root[other]
             for column in range(width):
                 bits[column] = np.int32(features[other, column]) << 16
             for column in range(width):
-                out[place, column] += weight * decoded[column]
+                total[column] += weight * decoded[column]
+        for column in range(width):
+            out[place, column] = (total_bits[column] + 0x7FFF + ((total_bits[column] >> 16) & 1)) >> 16
 
 
 @_compiled
@@ -284,17 +271,106 @@ def spread_rows(
 
 
 @_compiled
-def where_positive(
+def spread_rows_bits(
     first: int,
     last: int,
-    gradients: NDArray[Any],
-    values: NDArray[Any],
+    gradients: NDArray[np.int16],
+    row_starts: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    root: NDArray[np.float32],
+    place_of: NDArray[np.int64],
     rows: NDArray[np.int64],
-    out: NDArray[Any],
+    out: NDArray[np.int16],
 ) -> None:
-    """Copy `gradients` (n, width) where row `rows` of `values` is positive, else 0; all as bits."""
+    """As `spread_rows`, of bfloat16 given as bits; sums are rounded once, to the nearest, ties to even."""
     width = gradients.shape[1]
+    bits, total_bits = np.zeros((2, width), np.int32)
+    decoded, total = bits.view(np.float32), total_bits.view(np.float32)
     for place in range(first, last):
         row = rows[place]
+        total[:] = 0
+        for edge in range(row_starts[row] - 1, row_starts[row + 1]):
+            other = row if edge < row_starts[row] else columns[edge]
+            source = place_of[other]
+            if source >= 0:
+                weight = root[row] * root[other]
+                for column in range(width):
+                    bits[column] = np.int32(gradients[source, column]) << 16
+                for column in range(width):
+                    total[column] += weight * decoded[column]
         for column in range(width):
-            out[place, column] = gradients[place, column] if values[row, column] > 0 else 0
+            out[place, column] = (total_bits[column] + 0x7FFF + ((total_bits[column] >> 16) & 1)) >> 16
+
+
+@_compiled
+def mark_used(rows: NDArray[Any], magnitude: int, used: NDArray[np.bool_]) -> None:
+    """Mark the rows of bits (n, width) that hold more than zeros; `magnitude` masks the sign, which a zero may have."""
+    for row in range(len(rows)):
+        for column in range(rows.shape[1]):
+            if rows[row, column] & magnitude:
+                used[row] = True
+                break
+
+
+@_compiled
+def where_positive(
+    gradients: NDArray[np.float32],
+    values: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    out: NDArray[np.float32],
+    sums: NDArray[np.float32],
+) -> None:
+    """Copy `gradients` (n, width) where row `rows` of `values` is positive, else 0; add their columns to `sums`."""
+    for place in range(len(rows)):
+        row = rows[place]
+        for column in range(values.shape[1]):
+            kept = gradients[place, column] if values[row, column] > 0 else np.float32(0)
+            out[place, column] = kept
+            sums[column] += kept
+
+
+@_compiled
+def where_positive_bits(
+    gradients: NDArray[np.int16],
+    values: NDArray[np.int16],
+    rows: NDArray[np.int64],
+    out: NDArray[np.int16],
+    sums: NDArray[np.float32],
+) -> None:
+    """As `where_positive`, of bfloat16 given as bits."""
+    width = values.shape[1]
+    bits = np.zeros(width, np.int32)
+    decoded = bits.view(np.float32)
+    for place in range(len(rows)):
+        row = rows[place]
+        for column in range(width):
+            kept = gradients[place, column] if values[row, column] > 0 else np.int16(0)
+            out[place, column] = kept
+            bits[column] = np.int32(kept) << 16
+        for column in range(width):
+            sums[column] += decoded[column]
+
+
+@_compiled
+def add_bias_relu(values: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    """Replace `values` (n, width) by relu(values + bias); NaN stays."""
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            shifted = values[row, column] + bias[column]
+            values[row, column] = np.float32(0) if shifted < 0 else shifted
+
+
+@_compiled
+def add_bias_relu_bits(values: NDArray[np.int16], bias: NDArray[np.float32]) -> None:
+    """As `add_bias_relu`, of bfloat16 given as bits; the sum is rounded to the nearest, ties to even."""
+    width = values.shape[1]
+    bits = np.zeros(width, np.int32)
+    decoded = bits.view(np.float32)
+    for row in range(values.shape[0]):
+        for column in range(width):
+            bits[column] = np.int32(values[row, column]) << 16
+        for column in range(width):
+            shifted = decoded[column] + bias[column]
+            decoded[column] = np.float32(0) if shifted < 0 else shifted
+        for column in range(width):
+            values[row, column] = (bits[column] + 0x7FFF + ((bits[column] >> 16) & 1)) >> 16

@@ -8,7 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sparra.models.fused import FeatureBranch, gated_product, is_fast
+from sparra.models.branch import FeatureBranch
+from sparra.models.fused import gated_product, is_fast
 
 
 def segment_sum(values: Tensor, segment: Tensor, n_segments: int) -> Tensor:

@@ -1,11 +1,13 @@
 """Squared error of a linear decoder without its output: Gram matrices instead of one row of features a node."""
 
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from sparra.models.batch import GraphBatch
+from sparra.models.threads import PIECE_ROWS, consecutive, in_groups, on_every_thread
 
 
 class _SquaredError(torch.autograd.Function):
@@ -21,24 +23,37 @@ class _SquaredError(torch.autograd.Function):
         low = hidden.dtype
         wide = torch.float32 if low == torch.bfloat16 else low
         full_weight, full_bias = weight.to(wide), bias.to(wide)
-        cross = torch.zeros_like(full_weight)
-        feature_sum, squares = torch.zeros_like(full_bias), torch.zeros((), dtype=torch.float64, device=bias.device)
+        parts = list(zip(rows[::2], rows[1::2], strict=True))
+        starts = [0, *accumulate(len(index) for _, index in parts)]
+        pieces = consecutive([len(index) for _, index in parts], PIECE_ROWS)
+        groups = in_groups(len(pieces))
+        cross = full_weight.new_zeros((len(groups), *full_weight.shape))
+        feature_sum = full_bias.new_zeros((len(groups), len(full_bias)))
+        gram = full_weight.new_zeros((len(groups), hidden.shape[1], hidden.shape[1]))
+        hidden_sum = full_weight.new_zeros((len(groups), hidden.shape[1]))
+        squares = torch.zeros(len(groups), dtype=torch.float64, device=bias.device)
         gradient = torch.empty_like(hidden)
         square_weight = (full_weight.t() @ full_weight).to(low)
-        first = 0
-        for features, index in zip(rows[::2], rows[1::2], strict=True):
-            values = features[index].to(low)
-            last = first + len(values)
-            part = hidden[first:last]
-            cross += torch.mm(values.t(), part)
-            feature_sum += values.sum(dim=0, dtype=wide)
-            squares += torch.linalg.vector_norm(values, dtype=wide).double() ** 2
-            torch.mm(part, square_weight, out=gradient[first:last])
-            gradient[first:last].addmm_(values, weight.to(low), alpha=-1.0)
-            first = last
-        gradient += (full_bias @ full_weight).to(low)
-        gram = (hidden.t() @ hidden).to(wide)
-        hidden_sum = hidden.sum(dim=0, dtype=wide)
+        low_weight, shift = full_weight.to(low), (full_bias @ full_weight).to(low)
+
+        def task(group: int) -> None:
+            for piece in groups[group]:
+                inside = slice(starts[pieces[piece].start], starts[pieces[piece].stop])
+                values = torch.empty((inside.stop - inside.start, weight.shape[0]), dtype=low, device=hidden.device)
+                for part in pieces[piece]:
+                    features, index = parts[part]
+                    values[starts[part] - inside.start : starts[part + 1] - inside.start] = features[index]
+                rows = hidden[inside]
+                cross[group] += torch.mm(values.t(), rows)
+                gram[group] += torch.mm(rows.t(), rows)
+                hidden_sum[group] += rows.sum(dim=0, dtype=wide)
+                feature_sum[group] += values.sum(dim=0, dtype=wide)
+                squares[group] += torch.linalg.vector_norm(values, dtype=wide).double() ** 2
+                torch.addmm(shift, rows, square_weight, out=gradient[inside]).addmm_(values, low_weight, alpha=-1.0)
+
+        on_every_thread(task, len(groups))
+        cross, gram = cross.sum(dim=0), gram.sum(dim=0)
+        hidden_sum, feature_sum = hidden_sum.sum(dim=0), feature_sum.sum(dim=0)
         through = full_weight @ gram
         outer = full_weight @ hidden_sum
         ctx.save_for_backward(
@@ -47,8 +62,8 @@ class _SquaredError(torch.autograd.Function):
             outer - feature_sum + len(hidden) * full_bias,
         )
         fit = ((through - 2.0 * cross) * full_weight).sum(dtype=torch.float64)
-        shift = (full_bias * (2.0 * (outer - feature_sum) + len(hidden) * full_bias)).sum(dtype=torch.float64)
-        return (squares + fit + shift).to(wide)
+        shift_fit = (full_bias * (2.0 * (outer - feature_sum) + len(hidden) * full_bias)).sum(dtype=torch.float64)
+        return (squares.sum() + fit + shift_fit).to(wide)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparra.models.fused import Neighbours, is_fast, kept_rows, node_scores
+from sparra.models.fused import Neighbours, convolved_rows, is_fast, kept_rows, node_scores
 from sparra.models.kernels import induced_edges
 from sparra.models.layers import GraphConvolution, PooledNodes, TopKPooling, kept_counts, normalised_adjacency
 
@@ -43,7 +43,9 @@ def pool_convolved(
     direction = pooling.projection / pooling.projection.norm()
     score = node_scores(features, neighbours, convolution.weight, convolution.bias, direction)
     kept = best_nodes(score, subject, n_subjects, pooling.ratio, pooling.minimum_nodes)
-    convolved = kept_rows(features, neighbours, kept, from_branch) @ convolution.weight + convolution.bias
+    convolved = convolved_rows(
+        features, neighbours, kept, convolution.weight, convolution.bias, sparse_gradient=from_branch
+    )
     with torch.autocast("cpu", enabled=False):
         kept_score = torch.tanh(convolved @ direction)
         weight = 1.0 + kept_score if pooling.soft_scores else kept_score

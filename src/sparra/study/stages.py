@@ -16,6 +16,7 @@ from sparra.errors import UserError
 from sparra.files import atomic_path, read_json, sha256_of, write_json
 from sparra.graphs.build import build_graph, merge_graphs
 from sparra.graphs.graph import SpatialGraph
+from sparra.graphs.memory import graph_bytes
 from sparra.graphs.picture import draw_graph
 from sparra.graphs.settings import GraphSettings
 from sparra.graphs.store import read_graph, write_graph
@@ -168,15 +169,17 @@ def write_subject_graph(
     """Build one subject's graph of one modality from its bags, and write it with its sidecar."""
     key = make_key("graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, modality))
     begin(output)
-    graphs = []
+    graphs: list[SpatialGraph] = []
     for image_key in keys:
         path = layout.bag(modality, image_key)
-        graph = build_graph(read_bag(path), _settings_of(settings, modality), image_key)
+        held = sum(graph_bytes(graph) for graph in graphs)
+        graph = build_graph(read_bag(path), _settings_of(settings, modality), image_key, held)
         preview = read_preview(path) if settings.pictures else None
         if preview is not None and graph.positions is not None:
             draw_graph(graph, preview, output.parent / f"{image_key}.png")
         graphs.append(graph)
     merged = merge_graphs(graphs)
+    del graphs, graph  # else the parts are held beside the whole while that is written
     write_graph(output, merged, settings.dtype.of(modality))
     mark_done(output, {**key, "kind": _kind(merged)})
 

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sparra.errors import UserError
 from sparra.models.aggregator import Aggregator
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
+from sparra.models.threads import small_work_alone
 from sparra.training.allocator import freed_memory_kept
 from sparra.training.batching import PreparedCohort, training_batches
 from sparra.training.checkpoint import FitState, fit_key
@@ -83,7 +85,7 @@ def fit_aggregator(
             torch.manual_seed(member_seed)
             model = entry.build(dimensions, aggregator_settings).to(device)
             folder = None if checkpoint is None else checkpoint / f"member-{index}"
-            with freed_memory_kept():
+            with freed_memory_kept(), small_work_alone() if device.type == "cpu" else nullcontext():
                 curve = _train(model, objective, settings, member_seed, folder, key)
         members.append(_member(model.eval(), objective, curve))
     first, *others = members
