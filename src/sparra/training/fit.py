@@ -155,7 +155,7 @@ def _device(choice: str) -> torch.device:
 
 def _with_own_values(training: TrainingSettings, aggregator: AggregatorSettings) -> TrainingSettings:
     """Fill in what the aggregator decides itself: its weight decay, and its ensemble where none is asked for."""
-    own = {"ensemble": training.ensemble or aggregator.ensemble}
+    own: dict[str, float] = {"ensemble": training.ensemble or aggregator.ensemble}
     if aggregator.weight_decay is not None:
         own["weight_decay"] = aggregator.weight_decay
     return training.model_copy(update=own)
