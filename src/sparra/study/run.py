@@ -4,7 +4,6 @@ import csv
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +11,14 @@ from typing import Any, Literal
 from sparra import RESEARCH_USE_ONLY, __version__
 from sparra.cohort.check import Cohort, check_cohort, flow_of
 from sparra.cohort.problems import Problem
+from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
 from sparra.files import atomic_path, write_json
 from sparra.modality import MODALITIES, Modality
 from sparra.report.page import write_report
 from sparra.study.images import check_image
 from sparra.study.judge import evaluate_methods
+from sparra.study.kinds import ImageKind, without_odd_images
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import declare_folds, folds_of, train_methods
 from sparra.study.lock import study_lock
@@ -55,14 +56,18 @@ def check_study(settings: StudySettings, track: Track, follow_up: bool = True) -
     Raises
     ------
     UserError
-        If a table as a whole cannot be read.
+        If a table as a whole cannot be read, or the bags listed mix encoders or magnifications so that it cannot be
+        told which are meant.
     """
-    return check_cohort(
-        settings.cohort,
-        partial(check_image, ct=settings.ct),
-        follow_up,
-        track=lambda images: track(images, "check", len(images)),
-    )
+    bags: list[ImageKind] = []
+
+    def look(image: ImageRecord) -> None:
+        kind = check_image(image, settings.ct, settings.bags)
+        if kind is not None:
+            bags.append(ImageKind(image, kind))
+
+    cohort = check_cohort(settings.cohort, look, follow_up, track=lambda images: track(images, "check", len(images)))
+    return without_odd_images(cohort, bags)
 
 
 def run_study(settings: StudySettings, track: Track, until: Stage = "report") -> Outcome:
