@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sparra import RESEARCH_USE_ONLY, __version__
+from sparra import RESEARCH_USE_ONLY, __version__, cli_bags
 from sparra.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 # In a log there is no width to keep to, and a results table is wider than the 80 columns taken otherwise.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+app.command("import")(cli_bags.import_bags)
+app.command("export-bags")(cli_bags.export_bags)
+app.command("inspect")(cli_bags.inspect)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
 

@@ -37,7 +37,7 @@ def read(source: BagSource) -> ForeignBag:
     group = open_group(path)
     attributes: dict[str, Any] = dict(group.attrs)
     specifications = attributes.get("tile_spec") or {}
-    table, tiles, encoder = _chosen_table(path, members_of(group["tables"]), specifications, source.settings.encoder)
+    table, tiles, encoder = _chosen_table(path, members_of(path / "tables"), specifications, source.settings.encoder)
     features = read_array(group, f"tables/{table}/X", path)
     ids = read_array(group, f"tables/{table}/obs/tile_id", path)
     specification = specifications[tiles]

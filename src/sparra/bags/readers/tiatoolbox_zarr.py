@@ -28,7 +28,7 @@ def read(source: BagSource) -> ForeignBag:
     """
     path = source.path
     group = open_group(path)
-    there = members_of(group)
+    there = members_of(path)
     name = "features" if "features" in there else "probabilities"
     if "canvas" in there or not {name, "coordinates"} <= there:
         holds = ", ".join(sorted(there)) or "nothing"

@@ -32,9 +32,9 @@ def open_group(path: Path) -> Any:
         raise UserError(f"the folder is no zarr group, or damaged ({reason})", path, MEND) from None
 
 
-def members_of(group: Any) -> set[str]:
-    """Return the names of what a group holds."""
-    return set(group.keys())
+def members_of(folder: Path) -> set[str]:
+    """Return the names of the arrays and groups in a group's folder, of which nothing is opened."""
+    return {child.name for child in folder.iterdir() if child.is_dir()} if folder.is_dir() else set()
 
 
 def read_array(group: Any, name: str, path: Path) -> NDArray[Any]:
@@ -59,7 +59,7 @@ def read_array(group: Any, name: str, path: Path) -> NDArray[Any]:
     try:
         array = group[name]
     except (KeyError, ValueError, OSError, TypeError) as error:
-        there = ", ".join(sorted(members_of(group))) or "nothing"
+        there = ", ".join(sorted(members_of(path))) or "nothing"
         reason = "" if isinstance(error, KeyError) else f" ({' '.join(str(error).split())})"
         raise UserError(
             f"the array '{name}' is missing or damaged{reason}; the store holds {there}", path, MEND
