@@ -74,7 +74,7 @@ def test_a_cohort_goes_on_without_its_broken_bags(
     from sparra.cli import main
 
     study, sentences = write_study(tmp_path)
-    monkeypatch.setattr("sys.argv", ["sparra", "graph", str(study)])
+    monkeypatch.setattr("sys.argv", ["sparra", "extract", str(study)])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
@@ -83,8 +83,8 @@ def test_a_cohort_goes_on_without_its_broken_bags(
     assert set(rows) == set(sentences)
     for name, says in sentences.items():
         assert says in f"{rows[name]['what']} {rows[name]['mend']}"
-    graphs = {path.stem for path in (tmp_path / "output" / "graphs" / "slide").glob("*.safetensors")}
-    assert graphs == {"good-0", "good-1", "good-2"}
+    bags = {path.stem.rpartition("-")[0] for path in (tmp_path / "output" / "features" / "slide").glob("*.h5")}
+    assert bags == {"good-0", "good-1", "good-2"}
     printed = capsys.readouterr().out
     assert "Traceback" not in printed
     assert all(printed.count(f"(subject {name}): ") >= 1 for name in sentences)

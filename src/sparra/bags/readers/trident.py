@@ -23,8 +23,6 @@ def recognise(path: Path) -> bool:
     """Tell TRIDENT's files by the attributes of their coordinates, or a ``.pt`` by the folders around it."""
     if path.suffix.lower() == ".pt":
         return FOLDER.match(path.parent.name) is not None and patches_file(path).is_file()
-    if path.name.endswith("_patches.h5"):
-        return False
     with open_hdf5(path) as file:
         if "features" not in file:
             return False

@@ -16,7 +16,7 @@ WHOLE_SLIDES = "features of whole slides or patients"
 TWICE = "the same features as the .h5 beside it"
 NO_FEATURES = "no features"
 _COMPANION_NAMES = re.compile(
-    r"(_patches\.h5|[._](position|coordinates|coords|index)\.np[yz]|\.meta\.json|^coords\.npy|^bags_config\.json)$"
+    r"([._](position|coordinates|coords|index)\.np[yz]|\.meta\.json|^coords\.npy|^bags_config\.json)$"
 )
 _WHOLE_FOLDERS = re.compile(r"^(slide_features_.+|slide_embeddings|patient_embeddings|slide_latents)$")
 _HEAD_BYTES = 1 << 16
