@@ -15,6 +15,7 @@ from tests.bags.layouts import LAYOUTS, TILE_UM
 
 from sparra.bags import read_bag
 from sparra.bags.settings import ImportSettings
+from sparra.cohort.tables import subject_key
 from sparra.errors import UserError
 from sparra.study.imports.find import TWICE, WHOLE_SLIDES, find_bags
 from sparra.study.imports.mpp import MppSource, mpp_source
@@ -138,6 +139,14 @@ def test_every_broken_bag_is_one_problem_and_the_good_ones_are_imported(tmp_path
         rows = list(csv.DictReader(handle))
     assert len(rows) == len(outcome.problems)
     assert all(row["what"] and row["mend"] and "unexpected" not in row["what"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("TCGA-3Z-A93Z-01Z.79F4-C6", "TCGA-3Z-A93Z-01Z.79F4-C6"), ("P 1 (é)", subject_key("P 1 (é)"))]
+)
+def test_names_of_bags_are_those_of_slides_where_they_are_safe(tmp_path: Path, name: str, file: str) -> None:
+    torch.save(torch.ones(2, 3), tmp_path / f"{name}.pt")
+    assert list(table(run(tmp_path, tmp_path / "out"))) == [f"bags/{file}.h5"]
 
 
 def test_two_files_of_one_slide_are_both_refused(tmp_path: Path) -> None:

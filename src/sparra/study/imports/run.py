@@ -100,7 +100,7 @@ def import_folder(request: ImportRequest, track: Track) -> ImportOutcome:
     items, current = [], 0
     outputs: dict[Path, FoundBag] = {}
     for bag in found.bags:
-        output = request.out / "bags" / f"{subject_key(bag.name)}.h5"
+        output = request.out / "bags" / f"{_file_name(bag.name)}.h5"
         try:
             mpp = request.mpp.of(bag.name)
         except UserError as error:
@@ -173,6 +173,11 @@ def _judged(
         if entry.image.source not in left_out
     ]
     return rows, problems, dict(notes)
+
+
+def _file_name(name: str) -> str:
+    """Return a slide's name where it is safe as a file's, as TCGA's with its point is, else cleaned with a hash."""
+    return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) else subject_key(name)
 
 
 def _subject_pattern(pattern: str) -> re.Pattern[str]:
