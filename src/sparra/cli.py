@@ -94,13 +94,13 @@ def check(study: StudyFile) -> None:
     from sparra.study.progress import ProgressBars
     from sparra.study.run import check_study
     from sparra.study.settings import read_study
-    from sparra.study.tell import flow_table, plan_table, problem_lines
+    from sparra.study.tell import flow_table, plan_table, problem_lines, remark_lines
 
     settings = read_study(study)
     cohort = check_study(settings, ProgressBars(console), follow_up=False)
     console.print(flow_table(flow_of(cohort)))
     console.print(plan_table(settings, cohort))
-    for line in problem_lines(cohort.problems):
+    for line in (*remark_lines(cohort.remarks), *problem_lines(cohort.problems)):
         _say(line)
     if cohort.subjects and cohort.has_follow_up:
         folds_of(settings, cohort.subjects)
@@ -173,7 +173,7 @@ def _run_until(study: Path, until: "Stage") -> None:
 def _tell(outcome: "Outcome", until: "Stage") -> None:
     """Print flow, results and failures, and end with exit code 1 if anything failed."""
     from sparra.study.stages import graph_pictures
-    from sparra.study.tell import flow_table, problem_lines, results_table
+    from sparra.study.tell import flow_table, problem_lines, remark_lines, results_table
 
     layout = outcome.layout
     console.print(flow_table(outcome.flow))
@@ -186,7 +186,7 @@ def _tell(outcome: "Outcome", until: "Stage") -> None:
         console.print(results_table(layout.metrics))
     if until == "report":
         _say(f"report: {layout.report}")
-    for line in problem_lines(outcome.problems):
+    for line in (*remark_lines(outcome.flow["remarks"]), *problem_lines(outcome.problems)):
         _say(line)
     if outcome.problems:
         _say(f"{len(outcome.problems)} problems, listed in {layout.failures}")

@@ -51,7 +51,7 @@ def import_bags(
     from sparra.study.imports.mpp import mpp_source
     from sparra.study.imports.run import TCGA_PATIENT, ImportRequest, import_folder
     from sparra.study.progress import ProgressBars
-    from sparra.study.tell import problem_lines
+    from sparra.study.tell import problem_lines, remark_lines
 
     settings = _settings(mpp_from_magnification, grid_mpp, tile_px, encoder, patches)
     request = ImportRequest(
@@ -65,8 +65,8 @@ def import_bags(
         workers=workers or len(os.sched_getaffinity(0)),
     )
     outcome = import_folder(request, ProgressBars(console))
-    for note, count in outcome.notes.items():
-        _say(f"note ({count} {'bag' if count == 1 else 'bags'}): {escape(note)}")
+    for line in remark_lines(outcome.notes):
+        _say(line)
     for reason, count in outcome.skipped.items():
         _say(f"passed over: {count} files, {escape(reason)}")
     for line in problem_lines(outcome.problems):

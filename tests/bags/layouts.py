@@ -273,6 +273,15 @@ def slideflow(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
     return Made(folder / "s1.pt", mpp, encoder="uni")
 
 
+def slideflow_without_archives(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
+    made = slideflow(folder, features, tiles, mpp)
+    index = folder / "s1.index.npz"
+    with np.load(index) as arrays:
+        np.save(folder / "s1.index.npy", arrays["arr_0"])
+    index.unlink()
+    return made
+
+
 def histossl(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
     path = folder / "features" / "iBOTViTBasePANCAN" / "TCGA" / "s1.svs" / "features.npy"
     path.parent.mkdir(parents=True)
@@ -335,6 +344,7 @@ LAYOUTS: dict[str, Writer] = {
         slide2vec,
         slide2vec_npz,
         slideflow,
+        slideflow_without_archives,
         histossl,
         slidegraph,
         pancia_graph,

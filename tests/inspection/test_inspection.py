@@ -159,6 +159,16 @@ def test_slides(tmp_path: Path) -> None:
     assert look(tmp_path / "notes.txt").kind == "unknown"
 
 
+def test_tables_of_a_cohort(tmp_path: Path) -> None:
+    (tmp_path / "subjects.csv").write_text("subject_id,time,event\nP1,10,1\nP2,-1,0\n")
+    report = look(tmp_path / "subjects.csv")
+    assert (report.kind, report.format) == ("table", "of subjects")
+    assert report.facts == {"subjects": 2, "without_a_problem": 1}
+    assert "row 3" in report.reasons[0]
+    (tmp_path / "images.csv").write_text("subject_id,modality,path\nP1,slide,a.svs\n")
+    assert look(tmp_path / "images.csv").facts == {"images": 1, "subjects": 1}
+
+
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         look(tmp_path / "none.h5")

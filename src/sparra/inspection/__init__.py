@@ -8,7 +8,7 @@ from sparra.errors import UserError
 from sparra.inspection.bags import inspect_bag, inspect_folder
 from sparra.inspection.images import holds_dicom, inspect_dicom_folder, inspect_slide, inspect_volume, is_volume
 from sparra.inspection.report import Report, report_lines
-from sparra.inspection.results import inspect_model, inspect_tensors
+from sparra.inspection.results import inspect_model, inspect_table, inspect_tensors, is_table
 
 __all__ = ["Report", "inspect_file", "report_lines"]
 
@@ -45,6 +45,8 @@ def inspect_file(source: BagSource, reader: str | None = None) -> Report:
 def _bag_or_other(source: BagSource, reader: str | None) -> Report:
     if source.path.name == "model.json":
         return inspect_model(source.path.parent)
+    if source.path.suffix.lower() == ".csv" and reader is None and is_table(source.path):
+        return inspect_table(source.path)
     return inspect_bag(source, reader)
 
 

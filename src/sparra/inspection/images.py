@@ -46,7 +46,8 @@ def inspect_volume(path: Path) -> Report:
     voxels = sitk.GetArrayViewFromImage(image)
     labels = _labels(voxels)
     if labels is None:
-        low, high = np.percentile(voxels, [1, 99])
+        finite = voxels[np.isfinite(voxels)]
+        low, high = np.percentile(finite, [1, 99]) if finite.size else (0.0, 0.0)
         facts["values_hu"] = [round(float(low), 1), round(float(high), 1)]
         notes = [] if low < 0 else ["no value is below zero, so these may not be Hounsfield units"]
         return Report(path, "ct", "CT volume", True, [], facts, notes)

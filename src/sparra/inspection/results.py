@@ -1,10 +1,11 @@
-"""Looking at what sparra itself writes: graphs, models and other safetensors."""
+"""Looking at what sparra itself reads and writes: tables, graphs, models and other safetensors."""
 
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from sparra.cohort.tables import read_images, read_subjects
 from sparra.errors import UserError
 from sparra.graphs.store import read_graph
 from sparra.inspection.report import Report
@@ -60,3 +61,28 @@ def inspect_model(folder: Path) -> Report:
         return Report(folder, "model", "sparra aggregator", False, [" ".join(str(error).split())])
     facts = {"aggregator": model.name, "features": model.feature_dims, "seed": model.seed, "models": len(model.members)}
     return Report(folder, "model", "sparra aggregator", True, [], facts)
+
+
+def is_table(path: Path) -> bool:
+    """Tell a table of a cohort by its column ``subject_id``."""
+    with path.open("rb") as handle:
+        header = handle.readline(1 << 16).decode("utf-8-sig", "replace")
+    return "subject_id" in [name.strip().strip('"') for name in header.split(",")]
+
+
+def inspect_table(path: Path) -> Report:
+    """Look at a table of subjects or images by itself; `sparra check` looks at both together."""
+    with path.open("rb") as handle:
+        columns = handle.readline(1 << 16).decode("utf-8-sig", "replace")
+    of_images = "modality" in columns
+    try:
+        if of_images:
+            images, problems = read_images(path)
+            facts: dict[str, Any] = {"images": len(images), "subjects": len({image.subject_id for image in images})}
+        else:
+            subjects, problems, listed = read_subjects(path, follow_up=False)
+            facts = {"subjects": len(listed), "without_a_problem": len(subjects)}
+    except UserError as error:
+        return Report(path, "table", "of a cohort", False, [str(error)])
+    title = "of images" if of_images else "of subjects"
+    return Report(path, "table", title, not problems, [str(problem) for problem in problems], facts)

@@ -29,7 +29,8 @@ def kind_of(bag: Bag) -> dict[str, Any]:
     -------
     dict
         ``features`` (number and encoder), ``names`` (digest of the features' names), ``patch`` (side of a patch
-        in µm) and ``tile_mpp`` (µm per pixel that the encoder saw), the last two None where not known.
+        in µm) and ``tile_mpp`` (µm per pixel that the encoder saw), the last two None where not known; and
+        ``notes``, what the reader of an imported bag remarked, which need not agree.
     """
     digest = hashlib.sha256(json.dumps(list(bag.feature_names)).encode()).hexdigest()[:8]
     return {
@@ -38,6 +39,7 @@ def kind_of(bag: Bag) -> dict[str, Any]:
         # A single row may stand for a whole image.
         "patch": None if bag.patch_size is None or len(bag) < 2 else float(bag.patch_size[0]),
         "tile_mpp": _tile_mpp(bag),
+        "notes": [str(note) for note in bag.provenance.get("notes", [])],
     }
 
 
@@ -95,6 +97,8 @@ def odd_images(images: Sequence[ImageKind]) -> list[tuple[ImageRecord, Problem]]
 def without_odd_images(cohort: Cohort, images: Sequence[ImageKind]) -> Cohort:
     """Return a cohort without its odd images, which become problems, and without subjects left with none.
 
+    What the readers of the rest remarked becomes the cohort's remarks.
+
     Raises
     ------
     UserError
@@ -104,8 +108,10 @@ def without_odd_images(cohort: Cohort, images: Sequence[ImageKind]) -> Cohort:
     left_out = {image.key for image, _ in odd}
     kept = tuple(image for image in cohort.images if image.key not in left_out)
     with_images = {image.subject_id for image in kept}
+    remarks = Counter(note for entry in images if entry.image.key not in left_out for note in entry.kind["notes"])
     return replace(
         cohort,
+        remarks=dict(remarks),
         subjects=tuple(subject for subject in cohort.subjects if subject.subject_id in with_images),
         images=kept,
         problems=(*cohort.problems, *(problem for _, problem in odd)),

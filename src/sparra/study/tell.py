@@ -61,6 +61,11 @@ def problem_lines(problems: Iterable[Problem]) -> list[str]:
     return [f"[yellow]{problem.stage} failed:[/yellow] {escape(str(problem))}" for problem in problems]
 
 
+def remark_lines(remarks: Mapping[str, int]) -> list[str]:
+    """Return one line for each remark of the readers of imported bags."""
+    return [f"note ({count} {'bag' if count == 1 else 'bags'}): {escape(note)}" for note, count in remarks.items()]
+
+
 def encoders_table() -> Table:
     """Return all registered encoders."""
     table = Table("encoder", "modality", "features", "input", "resolution", "licence", "weights", title="Encoders")

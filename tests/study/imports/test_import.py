@@ -191,6 +191,8 @@ def test_nothing_to_import_is_said(tmp_path: Path) -> None:
     layouts.clam_h5(tmp_path / "in" / "patches" / "s1.h5", None, TILES)
     with pytest.raises(UserError, match=r"no feature file \(1 files are coordinates"):
         run(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(UserError, match="folder to write to is the folder to read"):
+        run(tmp_path / "in", tmp_path / "in")
     with pytest.raises(UserError, match="no regular expression"):
         run(job(tmp_path / "job"), tmp_path / "out", subject_pattern="(")
 
@@ -255,3 +257,4 @@ def test_the_command_imports_and_a_study_reads_what_it_wrote(
     )
     assert call("extract", str(out / "study.yaml")) == 0
     assert len(list((out / "output" / "features" / "slide").glob("*.h5"))) == 4
+    assert "note (4 bags): mpp 0.5 was derived from 20x" in capsys.readouterr().out

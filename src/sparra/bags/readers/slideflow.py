@@ -6,8 +6,10 @@ Locations are centres of tiles in pixels of level 0; the side of a tile is ``til
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from sparra.bags.foreign import BagSource, ForeignBag
-from sparra.bags.readers.arrays import load_json, load_npz
+from sparra.bags.readers.arrays import load_json, load_npy, load_npz
 from sparra.bags.readers.hdf5 import number
 from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.bags.readers.torch_tensor import matrix_in
@@ -33,13 +35,10 @@ def read(source: BagSource) -> ForeignBag:
         If a file is damaged.
     """
     path = source.path
-    arrays = load_npz(_index(path))
-    if "arr_0" not in arrays:
-        raise UserError("the index holds no array 'arr_0'", _index(path), "Export the bags again")
     configuration = load_json(_configuration(path)) if _configuration(path).is_file() else {}
     return ForeignBag(
         features=matrix_in(path),
-        positions=arrays["arr_0"],
+        positions=_locations(_index(path)),
         anchor="centre",
         side_um=number(configuration, "tile_um"),
         encoder_px=number(configuration, "tile_px"),
@@ -57,8 +56,19 @@ def _encoder(configuration: dict[str, Any]) -> str | None:
     return name.rpartition(".")[2].removesuffix("Features") or None
 
 
+def _locations(index: Path) -> NDArray[Any]:
+    if index.suffix == ".npy":
+        return load_npy(index)
+    arrays = load_npz(index)
+    if "arr_0" not in arrays:
+        raise UserError("the index holds no array 'arr_0'", index, "Export the bags again")
+    return arrays["arr_0"]
+
+
 def _index(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.index.npz")
+    """Return the index, which slideflow writes as ``.npy`` where it may not use archives."""
+    plain = path.with_name(f"{path.stem}.index.npy")
+    return plain if plain.is_file() else path.with_name(f"{path.stem}.index.npz")
 
 
 def _configuration(path: Path) -> Path:

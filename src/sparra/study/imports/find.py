@@ -75,6 +75,8 @@ def find_bags(source: Path, reader: str | None = None, leave: Path | None = None
     """
     if not source.exists():
         raise UserError("there is no such file or folder", source, "Correct the path")
+    if leave is not None and leave.resolve() == source.resolve():
+        raise UserError("the folder to write to is the folder to read", source, "Give another '--out'")
     if reader is not None:
         find_reader(source, reader)
     skipped: Counter[str] = Counter()
