@@ -3,8 +3,10 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.bags.broken import BROKEN, MPP, trident_file, values
+from tests.bags import layouts
+from tests.bags.broken import BROKEN, MPP, TILES, trident_file, values
 
 from sparra.bags.foreign import BagSource
 from sparra.bags.readers import import_bag
@@ -88,3 +90,31 @@ def test_a_cohort_goes_on_without_its_broken_bags(
     printed = capsys.readouterr().out
     assert "Traceback" not in printed
     assert all(printed.count(f"(subject {name}): ") >= 1 for name in sentences)
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_random_damage_ends_in_a_bag_or_one_line(tmp_path: Path, layout: str) -> None:
+    made = layouts.LAYOUTS[layout](tmp_path, values(), TILES, MPP)
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    whole = {path: path.read_bytes() for path in files}
+    generator = np.random.default_rng([7, sorted(layouts.LAYOUTS).index(layout)])
+    refused = 0
+    for trial in range(12):
+        path = files[generator.integers(len(files))]
+        content = bytearray(whole[path])
+        place = int(generator.integers(len(content)))
+        if trial % 3 == 0:
+            del content[place:]
+        elif trial % 3 == 1:
+            del content[place : place + 16]
+        else:
+            content[min(place, 500)] ^= 1 << int(generator.integers(8))
+        path.write_bytes(bytes(content))
+        try:
+            import_bag(made.path, "slide", made.mpp, made.settings)
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            assert str(tmp_path) in str(error)
+        path.write_bytes(whole[path])
+    assert refused

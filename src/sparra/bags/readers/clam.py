@@ -16,6 +16,8 @@ from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.bags.readers.torch_tensor import matrix_in
 from sparra.errors import UserError
 
+ATTRIBUTES = ("patch_size", "patch_level", "downsample", "custom_downsample", "level_dim", "downsampled_level_dim")
+
 
 def recognise(path: Path) -> bool:
     """Take an HDF5 file with ``features``, or a ``.pt`` with an ``h5_files`` folder or patches' file beside it."""
@@ -52,7 +54,7 @@ def read(source: BagSource) -> ForeignBag:
         with open_hdf5(path) as file:
             features = array_in(file, "features", path)
             coords = _squeezed(file["coords"][()]) if "coords" in file else None
-            attributes = plain_attributes(file["coords"].attrs) if coords is not None else {}
+            attributes = plain_attributes(file["coords"].attrs, ATTRIBUTES) if coords is not None else {}
     if patches is not None:
         planned, planned_attributes = _coordinates(patches)
         require_same_number(features.shape[-2] if features.ndim > 1 else len(features), len(planned), patches)
@@ -97,7 +99,7 @@ def _patches_near(path: Path) -> Path | None:
 
 def _coordinates(path: Path) -> tuple[Any, dict[str, Any]]:
     with open_hdf5(path) as file:
-        return _squeezed(array_in(file, "coords", path)), plain_attributes(file["coords"].attrs)
+        return _squeezed(array_in(file, "coords", path)), plain_attributes(file["coords"].attrs, ATTRIBUTES)
 
 
 def _squeezed(values: Any) -> Any:

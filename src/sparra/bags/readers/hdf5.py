@@ -1,6 +1,6 @@
 """HDF5 files of other tools: opening them, and attributes as JSON-ready values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the file is truncated, damaged or no HDF5 ({reason})", path, MEND) from None
 
@@ -48,9 +48,13 @@ def array_in(file: Any, name: str, path: Path) -> NDArray[Any]:
     return values
 
 
-def plain_attributes(attributes: Any) -> dict[str, Any]:
-    """Return HDF5 attributes as JSON-ready values, without those that hold a path of another machine."""
-    return {name: plain(value) for name, value in attributes.items() if not name.startswith("save")}
+def plain_attributes(attributes: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the named HDF5 attributes that are there, as JSON-ready values.
+
+    Only those: others may hold a path of another machine, and the less is read of a damaged file the better, since
+    HDF5 does not survive every damage to texts.
+    """
+    return {name: plain(attributes[name]) for name in names if name in attributes}
 
 
 def plain(value: Any) -> Any:

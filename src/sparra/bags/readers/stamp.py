@@ -16,7 +16,17 @@ from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.errors import UserError
 
 HISTORIC_TILE = (224.0, 256.0)  # pixels, µm
-MISSING = "unknown"
+ATTRIBUTES = (
+    "stamp_version",
+    "extractor",
+    "encoder",
+    "unit",
+    "tile_size_um",
+    "tile_size_px",
+    "tile_size",
+    "feat_type",
+    "code_hash",
+)
 
 
 def recognise(path: Path) -> bool:
@@ -35,12 +45,12 @@ def read(source: BagSource) -> ForeignBag:
     """
     path = source.path
     with open_hdf5(path) as file:
-        attributes = plain_attributes(file.attrs)
+        attributes = plain_attributes(file.attrs, ATTRIBUTES)
         features = array_in(file, "feats" if "feats" in file else "patch_embeddings", path)
         coords = file["coords"][()] if "coords" in file else None
     kind = attributes.get("feat_type", "tile" if "encoder" not in attributes else "slide")
     if kind != "tile":
-        what = f"it holds features of the whole {kind} (by encoder '{attributes.get('encoder', MISSING)}')"
+        what = f"it holds features of the whole {kind} (by encoder '{attributes.get('encoder', 'unknown')}')"
         raise UserError(what, path, "Give the tile features that STAMP's preprocessing wrote")
     encoder = attributes.get("extractor")
     common: dict[str, Any] = {"encoder": encoder if isinstance(encoder, str) else None, "attributes": attributes}

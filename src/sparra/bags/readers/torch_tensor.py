@@ -57,7 +57,7 @@ def _load(path: Path) -> Any:
             raise UserError(what, path, "Give the features that the graph was made from") from None
         # Covers damage as well: torch reads what is no archive as a pickle.
         what = "the file is truncated, no tensor, or holds Python objects, which sparra does not run"
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # On damage torch lets through whatever its parsers raise.
         reason = str(error).partition("\n")[0] or type(error).__name__
         what = f"the tensor cannot be read, the file is truncated or damaged ({reason})"
     raise UserError(what, path, "Save the features as one tensor: torch.save(features, path)")

@@ -16,6 +16,7 @@ from sparra.bags.readers.torch_tensor import matrix_in
 from sparra.errors import UserError
 
 MARKS = ("patch_size_level0", "level0_magnification", "target_magnification")
+ATTRIBUTES = (*MARKS, "patch_size", "overlap", "level0_width", "level0_height", "mpp")
 FOLDER = re.compile(r"^(patch_|slide_)?features_(?P<encoder>.+)$")
 
 
@@ -66,8 +67,8 @@ def read(source: BagSource) -> ForeignBag:
         with open_hdf5(path) as file:
             features = array_in(file, "features", path)
             coords = array_in(file, "coords", path)
-            attributes = plain_attributes(file["coords"].attrs)
-            stored = plain_attributes(file["features"].attrs)
+            attributes = plain_attributes(file["coords"].attrs, ATTRIBUTES)
+            stored = plain_attributes(file["features"].attrs, ("encoder",))
         if patches.is_file():
             require_same_number(len(features), len(_coordinates(patches)[0]), patches)
     return ForeignBag(
@@ -84,7 +85,7 @@ def read(source: BagSource) -> ForeignBag:
 
 def _coordinates(patches: Path) -> tuple[Any, dict[str, Any]]:
     with open_hdf5(patches) as file:
-        return array_in(file, "coords", patches), plain_attributes(file["coords"].attrs)
+        return array_in(file, "coords", patches), plain_attributes(file["coords"].attrs, ATTRIBUTES)
 
 
 def _side(attributes: dict[str, Any]) -> float | None:
