@@ -1,5 +1,6 @@
 """From one row of ``images.csv`` to a bag on disk, by whichever reader fits."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from sparra.study.settings import BagsSettings
 from sparra.study.sidecar import begin, make_key, mark_done
 
 
-def check_image(image: ImageRecord, ct: CtSettings, bags: BagsSettings) -> dict[str, Any] | None:
+def check_image(image: ImageRecord, ct: CtSettings, bags: BagsSettings) -> Mapping[str, Any] | None:
     """Look at an image's header, or read its bag whole.
 
     Returns
     -------
-    dict or None
+    mapping or None
         The kind of features of a bag (`kind_of`); None for an image.
 
     Raises

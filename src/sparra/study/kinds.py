@@ -108,7 +108,9 @@ def without_odd_images(cohort: Cohort, images: Sequence[ImageKind]) -> Cohort:
     left_out = {image.key for image, _ in odd}
     kept = tuple(image for image in cohort.images if image.key not in left_out)
     with_images = {image.subject_id for image in kept}
-    remarks = Counter(note for entry in images if entry.image.key not in left_out for note in entry.kind["notes"])
+    remarks = Counter(
+        note for entry in images if entry.image.key not in left_out for note in entry.kind.get("notes", [])
+    )
     return replace(
         cohort,
         remarks=dict(remarks),

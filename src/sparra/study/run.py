@@ -2,13 +2,14 @@
 
 import csv
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from sparra import RESEARCH_USE_ONLY, __version__
+from sparra.bags.readers import is_bag_file
 from sparra.cohort.check import Cohort, check_cohort, flow_of
 from sparra.cohort.problems import Problem
 from sparra.cohort.tables import ImageRecord
@@ -24,7 +25,15 @@ from sparra.study.learn import declare_folds, folds_of, train_methods
 from sparra.study.lock import study_lock
 from sparra.study.pool import Track
 from sparra.study.settings import StudySettings
-from sparra.study.stages import GraphIndex, build_graphs, extract_bags, extracted, write_graph_index
+from sparra.study.stages import (
+    GraphIndex,
+    bag_is_current,
+    build_graphs,
+    extract_bags,
+    extracted,
+    stored_kind,
+    write_graph_index,
+)
 
 Stage = Literal["extract", "graph", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
@@ -60,9 +69,14 @@ def check_study(settings: StudySettings, track: Track, follow_up: bool = True) -
         told which are meant.
     """
     bags: list[ImageKind] = []
+    layout = StudyLayout(settings.output)
 
     def look(image: ImageRecord) -> None:
-        kind = check_image(image, settings.ct, settings.bags)
+        kind: Mapping[str, Any] | None
+        if is_bag_file(image.path) and bag_is_current(settings, image, layout):
+            kind = stored_kind(layout.bag(image.modality, image.key))  # Not read whole a second time.
+        else:
+            kind = check_image(image, settings.ct, settings.bags)
         if kind is not None:
             bags.append(ImageKind(image, kind))
 

@@ -31,7 +31,7 @@ GraphIndex = dict[str, dict[str, str]]
 
 def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, track: Track) -> list[Problem]:
     """Write the bag of every image that has none yet, or whose file or settings have changed."""
-    pending = [image for image in cohort.images if not _bag_is_current(settings, image, layout)]
+    pending = [image for image in cohort.images if not bag_is_current(settings, image, layout)]
     items = [
         Item(
             image.subject_id,
@@ -49,7 +49,8 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
     return run_items("extract", extract_image, items, settings.n_workers, track)
 
 
-def _bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
+def bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
+    """Tell whether an image's bag is there and made from the file and settings as they are."""
     parameters = parameters_of(image, settings.ct, settings.slide, settings.bags)
     inputs = inputs_of(image, settings.bags)
     return is_current(layout.bag(image.modality, image.key), "extract", inputs, parameters)
@@ -57,7 +58,7 @@ def _bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLa
 
 def extracted(settings: StudySettings, cohort: Cohort, layout: StudyLayout) -> dict[Modality, set[str]]:
     """Return the subjects that have a bag of each modality."""
-    done = [image for image in cohort.images if _bag_is_current(settings, image, layout)]
+    done = [image for image in cohort.images if bag_is_current(settings, image, layout)]
     return {modality: {image.subject_id for image in done if image.modality == modality} for modality in MODALITIES}
 
 
@@ -77,8 +78,8 @@ def build_graphs(
         If the bags are of several kinds and it cannot be told which are meant.
     """
     bags: dict[tuple[str, Modality], list[str]] = defaultdict(list)
-    done = [image for image in cohort.images if _bag_is_current(settings, image, layout)]
-    odd = odd_images([ImageKind(image, _kind(layout.bag(image.modality, image.key))) for image in done])
+    done = [image for image in cohort.images if bag_is_current(settings, image, layout)]
+    odd = odd_images([ImageKind(image, stored_kind(layout.bag(image.modality, image.key))) for image in done])
     left_out = {image.key for image, _ in odd}
     for image in done:
         if image.key not in left_out:
@@ -110,7 +111,7 @@ def _graph_is_current(item: Item) -> bool:
     return is_current(output, "graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, modality))
 
 
-def _kind(bag: Path) -> Mapping[str, Any]:
+def stored_kind(bag: Path) -> Mapping[str, Any]:
     """Return the kind of a bag's features, from its sidecar; of an older one from the bag itself."""
     kind = read_json(sidecar_path(bag)).get("kind")
     return kind if isinstance(kind, dict) else kind_of(read_bag(bag))
