@@ -83,6 +83,15 @@ def trident_old(folder: Path, features: Array, tiles: Array, mpp: float) -> Made
     return _trident(folder, features, tiles, mpp, "patch_features_uni_v1", None)
 
 
+def trident_without_attributes(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
+    made = _trident(folder, features, tiles, mpp, "patch_features_uni_v1", None)
+    with h5py.File(made.path, "a") as file:
+        for name in ("features", "coords"):
+            for attribute in list(file[name].attrs):
+                del file[name].attrs[attribute]
+    return made
+
+
 def trident_pt(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
     made = _trident(folder, features, tiles, mpp, "features_uni_v1", "uni_v1")
     made.path.unlink()
@@ -327,6 +336,7 @@ LAYOUTS: dict[str, Writer] = {
     for writer in (
         trident,
         trident_old,
+        trident_without_attributes,
         trident_pt,
         clam,
         clam_pt,

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from tests.bags import layouts
 from tests.bags.layouts import GRID_MPP, LAYOUTS, TILE_UM, WITHOUT_SIDE, Made
 
-from sparra.bags import Bag
+from sparra.bags import Bag, write_bag
 from sparra.bags.readers import find_reader, import_bag, is_bag_file, parts_of
 from sparra.bags.settings import ImportSettings
 from sparra.errors import UserError
@@ -110,6 +110,15 @@ def test_historic_stamp_is_in_pixels_of_224_to_256_um(tmp_path: Path, stride_att
     assert bag.patch_size == (256.0, 256.0)
     assert bag.provenance["encoder"] == "uni"
     assert "STAMP 1" in bag.provenance["notes"][0]
+
+
+def test_what_json_cannot_hold_does_not_stop_a_bag(tmp_path: Path) -> None:
+    made = layouts.slide2vec(tmp_path, features(len(TILES)), TILES, 0.25)
+    meta = made.path.with_name("s1.meta.json")
+    meta.write_text(meta.read_text().replace('"sample_id": "s1"', '"requested_spacing_um": NaN'))
+    bag = import_bag(made.path, "slide")
+    assert bag.provenance["source_attributes"]["requested_spacing_um"] is None
+    write_bag(tmp_path / "out.h5", bag)
 
 
 def test_stamp_without_coordinates_has_no_positions(tmp_path: Path) -> None:

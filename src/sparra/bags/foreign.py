@@ -1,5 +1,6 @@
 """From what another tool wrote to a bag: every rule of import in one place, whatever the format."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +126,7 @@ def _bag_of(foreign: ForeignBag, source: BagSource) -> Bag:
     encoder = _encoder(foreign, source.settings, features.shape[1])
     provenance: dict[str, Any] = {"encoder": encoder, "encoder_in_file": foreign.encoder}
     if foreign.attributes:
-        provenance["source_attributes"] = dict(foreign.attributes)
+        provenance["source_attributes"] = _json_ready(foreign.attributes)
     positions = None
     patch_size = None
     kept = np.arange(len(features))
@@ -150,6 +151,11 @@ def _bag_of(foreign: ForeignBag, source: BagSource) -> Bag:
         extras={name: values[kept] for name, values in foreign.extras.items()},
         provenance={**provenance, "notes": notes},
     )
+
+
+def _json_ready(facts: Mapping[str, Any]) -> Any:
+    """Return facts of a file as JSON holds them, NaN as null, whatever was in the file."""
+    return json.loads(json.dumps(dict(facts), default=str), parse_constant=lambda _: None)
 
 
 def checked_features(features: NDArray[Any], notes: list[str]) -> Features:

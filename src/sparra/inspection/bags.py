@@ -102,8 +102,8 @@ def _facts_of_foreign(content: ForeignBag) -> dict[str, Any]:
         facts |= {"unit": UNITS[content.unit], "positions_are": anchor, "mpp": content.mpp}
         facts |= {"magnification": content.magnification, "tile_side": content.side or content.side_um}
         facts["repeated_positions"] = _repeats(positions)
-    rows = features.reshape(-1, features.shape[-1]) if features.ndim > 1 else features.reshape(1, -1)
-    if features.dtype.kind == "f" and rows.size:
+    if features.dtype.kind == "f" and features.size:
+        rows = features.reshape(-1, features.shape[-1]) if features.ndim > 1 else features.reshape(1, -1)
         facts["rows_with_nan"] = int((~np.isfinite(rows).all(axis=1)).sum())
         facts["rows_of_zeros"] = int((~rows.any(axis=1)).sum())
     return facts

@@ -187,4 +187,4 @@ def _files(images: Sequence[ImageKind]) -> str:
 
 
 def _problem(image: ImageRecord, what: str, mend: str) -> Problem:
-    return Problem(what, str(image.path), mend, image.subject_id, stage="extract")
+    return Problem(what, str(image.path), mend, image.subject_id)

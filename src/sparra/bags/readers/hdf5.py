@@ -70,13 +70,13 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def number(attributes: dict[str, Any], name: str) -> float | None:
-    """Return a positive numeric attribute; None if it is absent, no number or not above zero."""
-    value = attributes.get(name)
+def number(attributes: Any, name: str) -> float | None:
+    """Return a positive number of a mapping that a file holds; None if it is absent, no number or not above zero."""
+    value: Any = attributes.get(name) if isinstance(attributes, dict) else None
     if isinstance(value, list) and value:
         value = value[0]
     try:
-        converted = float(value)  # type: ignore[arg-type]
+        converted = float(value)
     except (TypeError, ValueError):
         return None
     return converted if 0 < converted < np.inf else None

@@ -51,7 +51,8 @@ def read(source: BagSource) -> ForeignBag:
         )
     address = stored[:, :3]
     if not (np.isfinite(address).all() and (address == np.round(address)).all() and (address >= 0).all()):
-        raise UserError("its first three columns are not the level, column and row of a tile", path, MEND)
+        what = "its first three columns are not the level, column and row of a tile, as HistoSSLscaling writes them"
+        raise UserError(what, path, f"If another tool wrote it, rename it to <slide>.npy; else {MEND.lower()}")
     if len(np.unique(address[:, 0])) > 1:
         raise UserError(f"its tiles are of {len(np.unique(address[:, 0]))} levels, expected one", path, MEND)
     side = source.settings.tile_px

@@ -5,7 +5,6 @@
 the extra ``lazyslide`` (pyarrow).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,9 @@ def read(source: BagSource) -> ForeignBag:
     path = source.path
     group = open_group(path)
     attributes: dict[str, Any] = dict(group.attrs)
-    specifications = attributes.get("tile_spec") or {}
+    specifications = attributes.get("tile_spec")
+    if not isinstance(specifications, dict):
+        raise UserError("it says nothing of its tiles ('tile_spec')", path, MEND)
     table, tiles, encoder = _chosen_table(path, members_of(path / "tables"), specifications, source.settings.encoder)
     features = read_array(group, f"tables/{table}/X", path)
     ids = read_array(group, f"tables/{table}/obs/tile_id", path)
@@ -46,10 +47,10 @@ def read(source: BagSource) -> ForeignBag:
         positions=_corners(path / "shapes" / tiles / "shapes.parquet", ids),
         side=_side(specification),
         encoder_px=number(specification, "width"),
-        mpp=number(attributes.get("slide_properties") or {}, "mpp"),
-        magnification=number(attributes.get("slide_properties") or {}, "magnification"),
+        mpp=number(attributes.get("slide_properties"), "mpp"),
+        magnification=number(attributes.get("slide_properties"), "magnification"),
         encoder=encoder,
-        attributes={"tile_spec": json.loads(json.dumps(specification, default=str))},
+        attributes={"tile_spec": specification},
     )
 
 
@@ -75,7 +76,7 @@ def _chosen_table(
     return found[0]
 
 
-def _side(specification: dict[str, Any]) -> float | None:
+def _side(specification: Any) -> float | None:
     """Return the side of a tile in pixels of level 0, cut to whole pixels as LazySlide cuts it."""
     width, factor = number(specification, "width"), number(specification, "base_downsample")
     return float(int(width * factor)) if width and factor else None

@@ -56,10 +56,10 @@ def read(source: BagSource) -> ForeignBag:
         what = f"its coordinates {coordinates.parent.name}/{coordinates.name} are missing"
         raise UserError(what, path, "Keep slide2vec's output folder as it was written")
     arrays = load_npz(coordinates)
-    if not {"x", "y"} <= set(arrays) or arrays["x"].shape != arrays["y"].shape:
+    if not {"x", "y"} <= set(arrays) or arrays["x"].shape != arrays["y"].shape or arrays["x"].ndim != 1:
         raise UserError("the coordinates hold no x and y of one length", coordinates, "Run the tiling again")
     sections = load_json(_coordinates_meta(coordinates)) if _coordinates_meta(coordinates).is_file() else {}
-    slide, tiling = (sections.get(name) or {} for name in ("slide", "tiling"))
+    slide, tiling = (sections.get(name) for name in ("slide", "tiling"))
     fractions = arrays.get("tissue_fractions")
     fits = fractions is not None and fractions.shape == features.shape[:1]
     encoder = meta.get("encoder_name")

@@ -64,6 +64,8 @@ def read(source: BagSource) -> ForeignBag:
         return ForeignBag(features, coords, unit="um", side=side_um, encoder_px=pixels, **common)
     px, um = HISTORIC_TILE
     stride = number(attributes, "tile_size") or _stride(coords)
+    if coords.dtype.kind not in "iuf":
+        raise UserError(f"the positions are of type {coords.dtype}, not numbers", path, MEND)
     if stride is None or round(stride) != px:
         told = "no unit" if stride is None else f"no unit, and tiles {stride:g} apart where STAMP 1 has 224"
         raise UserError(f"its coordinates have {told}", path, MEND)

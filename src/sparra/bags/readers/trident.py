@@ -21,7 +21,7 @@ FOLDER = re.compile(r"^(patch_|slide_)?features_(?P<encoder>.+)$")
 
 
 def recognise(path: Path) -> bool:
-    """Tell TRIDENT's files by the attributes of their coordinates, or a ``.pt`` by the folders around it."""
+    """Tell TRIDENT's files by their attributes, or by the folders around them."""
     if path.suffix.lower() == ".pt":
         return FOLDER.match(path.parent.name) is not None and patches_file(path).is_file()
     with open_hdf5(path) as file:
@@ -29,7 +29,9 @@ def recognise(path: Path) -> bool:
             return False
         coords = file.get("coords")
         marked = coords is not None and any(mark in coords.attrs for mark in MARKS)
-        return marked or "encoder" in file["features"].attrs or path.parent.name.startswith("slide_features_")
+        if marked or "encoder" in file["features"].attrs or path.parent.name.startswith("slide_features_"):
+            return True
+    return FOLDER.match(path.parent.name) is not None and patches_file(path).is_file()
 
 
 def patches_file(path: Path) -> Path:
@@ -70,7 +72,9 @@ def read(source: BagSource) -> ForeignBag:
             attributes = plain_attributes(file["coords"].attrs, ATTRIBUTES)
             stored = plain_attributes(file["features"].attrs, ("encoder",))
         if patches.is_file():
-            require_same_number(len(features), len(_coordinates(patches)[0]), patches)
+            planned, described = _coordinates(patches)
+            require_same_number(features.shape[-2] if features.ndim > 1 else len(features), len(planned), patches)
+            attributes = {**described, **attributes}
     return ForeignBag(
         features=features,
         positions=coords,

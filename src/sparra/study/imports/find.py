@@ -20,6 +20,7 @@ _COMPANION_NAMES = re.compile(
 )
 _WHOLE_FOLDERS = re.compile(r"^(slide_features_.+|slide_embeddings|patient_embeddings|slide_latents)$")
 _HEAD_BYTES = 1 << 16
+FILES_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ def _slide_name(path: Path, reader: str | None) -> str:
 
 
 def _collision(name: str, path: Path, same: list[Path]) -> Problem:
-    others = ", ".join(str(other) for other in same if other != path)
-    what = f"slide '{name}' has {len(same)} files, also {others}"
+    others = [str(other) for other in same if other != path]
+    told = ", ".join(others[:FILES_NAMED]) + (", …" if len(others) > FILES_NAMED else "")
+    what = f"slide '{name}' has {len(same)} files, also {told}"
     mend = "Import one encoder's folder at a time, and give slides of one name different names"
     return Problem(what, str(path), mend, name, stage="import")
