@@ -112,6 +112,11 @@ def test_historic_stamp_is_in_pixels_of_224_to_256_um(tmp_path: Path, stride_att
     assert "STAMP 1" in bag.provenance["notes"][0]
 
 
+def test_the_side_given_in_pixels_is_none_of_positions_in_um(tmp_path: Path) -> None:
+    made = layouts.numpy_archive(tmp_path, features(len(TILES)), TILES, 0.5)
+    assert import_bag(made.path, "slide", settings=ImportSettings(tile_px=256)).patch_size is None
+
+
 def test_what_json_cannot_hold_does_not_stop_a_bag(tmp_path: Path) -> None:
     made = layouts.slide2vec(tmp_path, features(len(TILES)), TILES, 0.25)
     meta = made.path.with_name("s1.meta.json")

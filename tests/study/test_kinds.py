@@ -35,28 +35,28 @@ def test_images_of_another_encoder_are_named_with_those_of_the_usual_one() -> No
     images = [image("a"), image("b"), image("c"), image("d", encoder="conch"), image("e", n_features=8)]
     found = odd(images)
     assert set(found) == {"d", "e"}
-    assert (
-        "4 of encoder 'conch', those of most slide images are 4 of encoder 'uni' (such as a.h5, b.h5, c.h5)"
-        in found["d"]
-    )
+    usual = "those of most slide images are 4 of encoder 'uni' (such as data/a.h5, data/b.h5, data/c.h5)"
+    assert found["d"] == f"its features are 4 of encoder 'conch', {usual}"
 
 
 def test_a_study_without_a_usual_encoder_is_refused_with_the_files() -> None:
     images = [image("a"), image("b"), image("c", encoder="conch"), image("d", encoder="conch")]
     with pytest.raises(
-        UserError, match=r"mixes features of 2 kinds.*2 have 4 of encoder 'uni' \(a\.h5, b\.h5\); 2 have"
+        UserError, match=r"mixes features of 2 kinds.*2 have 4 of encoder 'uni' \(data/a\.h5, data/b\.h5\); 2 have"
     ):
         odd_images(images)
 
 
 def test_slides_of_another_magnification_are_named() -> None:
     images = [image("a"), image("b", side_um=117.0), image("c"), image("d", side_um=64.0)]
-    assert odd(images) == {"d": "its tiles are 64 µm wide, those of most slides 117 (such as a.h5, b.h5, c.h5)"}
+    assert odd(images) == {
+        "d": "its tiles are 64 µm wide, those of most slides 117 (such as data/a.h5, data/b.h5, data/c.h5)"
+    }
 
 
 def test_tiles_of_one_size_seen_at_another_resolution_are_named() -> None:
     images = [image("a", tile_mpp=0.5), image("b", tile_mpp=0.46), image("c", tile_mpp=1.0), image("d")]
-    assert odd(images) == {"c": "its tiles are 1 µm per pixel, those of most slides 0.5 (such as a.h5, b.h5)"}
+    assert odd(images) == {"c": "its tiles are 1 µm per pixel, those of most slides 0.5 (such as data/a.h5, data/b.h5)"}
 
 
 def test_a_study_without_a_usual_magnification_is_refused() -> None:

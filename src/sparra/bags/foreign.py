@@ -301,7 +301,7 @@ def _centres_um(
     side_um = foreign.side_um
     if foreign.side is not None:
         side_um = foreign.side * um
-    elif side_um is None and settings.tile_px is not None:
+    elif side_um is None and settings.tile_px is not None and foreign.unit != "um":
         side_um = settings.tile_px * um
     if side_um is not None and not 0 < side_um < np.inf:
         raise UserError(f"its tiles have a side of {side_um:g} µm")

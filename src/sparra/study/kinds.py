@@ -182,7 +182,7 @@ def _part(kind: tuple[str, str], images: list[ImageKind]) -> str:
 
 
 def _files(images: Sequence[ImageKind]) -> str:
-    names = [str(entry.image.path.name) for entry in images[:FILES_NAMED]]
+    names = ["/".join(entry.image.path.parts[-2:]) for entry in images[:FILES_NAMED]]
     return ", ".join(names) + (", …" if len(images) > FILES_NAMED else "")
 
 
