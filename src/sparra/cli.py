@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sparra import RESEARCH_USE_ONLY, __version__
+from sparra import RESEARCH_USE_ONLY, __version__, cli_bags
 from sparra.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ app = typer.Typer(
 )
 # In a log there is no width to keep to, and a results table is wider than the 80 columns taken otherwise.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+app.command("import")(cli_bags.import_bags)
+app.command("export-bags")(cli_bags.export_bags)
+app.command("inspect")(cli_bags.inspect)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
 
@@ -97,13 +101,13 @@ def check(study: StudyFile) -> None:
     from sparra.study.progress import ProgressBars
     from sparra.study.run import check_study
     from sparra.study.settings import read_study
-    from sparra.study.tell import flow_table, plan_table, problem_lines
+    from sparra.study.tell import flow_table, plan_table, problem_lines, remark_lines
 
     settings = read_study(study)
     cohort = check_study(settings, ProgressBars(console), follow_up=False)
     console.print(flow_table(flow_of(cohort)))
     console.print(plan_table(settings, cohort))
-    for line in problem_lines(cohort.problems):
+    for line in (*remark_lines(cohort.remarks), *problem_lines(cohort.problems)):
         _say(line)
     lacking = weights_problems(settings, cohort.images)
     for line in problem_lines(lacking):
@@ -207,7 +211,7 @@ def _run_until(study: Path, until: "Stage") -> None:
 def _tell(outcome: "Outcome", until: "Stage") -> None:
     """Print flow, results and failures, and end with exit code 1 if anything failed."""
     from sparra.study.stages import graph_pictures
-    from sparra.study.tell import flow_table, problem_lines, results_table
+    from sparra.study.tell import flow_table, problem_lines, remark_lines, results_table
 
     layout = outcome.layout
     console.print(flow_table(outcome.flow))
@@ -220,7 +224,7 @@ def _tell(outcome: "Outcome", until: "Stage") -> None:
         console.print(results_table(layout.metrics))
     if until == "report":
         _say(f"report: {layout.report}")
-    for line in problem_lines(outcome.problems):
+    for line in (*remark_lines(outcome.flow["remarks"]), *problem_lines(outcome.problems)):
         _say(line)
     if outcome.problems:
         _say(f"{len(outcome.problems)} problems, listed in {layout.failures}")

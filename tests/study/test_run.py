@@ -188,13 +188,13 @@ def test_a_graph_that_fails_is_never_replaced_by_an_older_one(study: Study, spar
     bags_study(study, [16] * 12)
     study.change("methods", aggregators=["mean"], modalities=["slide"])
     assert sparra("graph", study.file)[0] == 0
-    other = study.folder / "cohort" / "second.pt"
-    torch.save(torch.zeros(5, 8), other)
+    other = study.folder / "cohort" / "second.npz"
+    np.savez(other, features=np.ones((5, 16), np.float32), positions_um=np.eye(5)[:, :2] + np.arange(5)[:, None])
     rows = study.rows("images.csv")
     study.write_rows("images.csv", [*rows, {"subject_id": "P03", "modality": "slide", "path": other.name}])
     code, printed = sparra("graph", study.file)
     assert code == 1
-    assert "number of features are 16 and 8" in printed
+    assert "positions are absent and present" in printed
     flow = read_json(study.output / "cohort" / "flow.json")
     assert [row["subject_id"] for row in flow["excluded"]] == ["P03"]
 

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sparra.cohort.problems import Problem, problem_of
@@ -29,6 +29,8 @@ class Cohort:
     listed : tuple of str
         Ids of all subjects in the table.
     time_unit : str
+    remarks : mapping of str to int
+        What the readers of imported bags remarked, and of how many bags.
     """
 
     subjects: tuple[Subject, ...]
@@ -36,6 +38,7 @@ class Cohort:
     problems: tuple[Problem, ...]
     listed: tuple[str, ...]
     time_unit: str
+    remarks: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_follow_up(self) -> bool:
@@ -134,6 +137,7 @@ def flow_of(
         "events": _events(s for s in cohort.subjects if s.subject_id in anywhere),
         "time_unit": cohort.time_unit,
         "excluded": excluded,
+        "remarks": dict(cohort.remarks),
         "used": {
             "ct": len(used["ct"]),
             "slide": len(used["slide"]),

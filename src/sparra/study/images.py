@@ -1,10 +1,11 @@
 """From one row of ``images.csv`` to a bag on disk, by whichever reader fits."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sparra.bags import Bag, Preview, read_preview, write_bag
-from sparra.bags.readers import bag_readers, import_bag, is_bag_file
+from sparra.bags.readers import import_bag, is_bag_file, parts_of
 from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
 from sparra.pathology.extract import extract_slide
@@ -13,12 +14,18 @@ from sparra.pathology.slide import check_slide
 from sparra.radiology.extract import extract_ct
 from sparra.radiology.io import check_ct
 from sparra.radiology.settings import CtSettings
-from sparra.study.settings import FloatType
+from sparra.study.kinds import kind_of
+from sparra.study.settings import BagsSettings
 from sparra.study.sidecar import begin, make_key, mark_done
 
 
-def check_image(image: ImageRecord, ct: CtSettings) -> None:
-    """Look at an image's header.
+def check_image(image: ImageRecord, ct: CtSettings, bags: BagsSettings) -> Mapping[str, Any] | None:
+    """Look at an image's header, or read its bag whole.
+
+    Returns
+    -------
+    mapping or None
+        The kind of features of a bag (`kind_of`); None for an image.
 
     Raises
     ------
@@ -29,46 +36,50 @@ def check_image(image: ImageRecord, ct: CtSettings) -> None:
         if path is not None and not path.exists():
             raise UserError("the file does not exist", path, "Correct the path or remove the row")
     if is_bag_file(image.path):
-        import_bag(image.path, image.modality, image.mpp)
-    elif image.modality == "slide":
+        return kind_of(import_bag(image.path, image.modality, image.mpp, bags.imports))
+    if image.modality == "slide":
         check_slide(image.path, image.mpp)
     else:
         check_ct(image.path, image.mask, image.label or ct.label, image.spacing_mm is not None)
+    return None
 
 
-def inputs_of(image: ImageRecord) -> dict[str, Path]:
+def inputs_of(image: ImageRecord, bags: BagsSettings) -> dict[str, Path]:
     """Return the files that an image's bag depends on."""
-    return {"image": image.path, **({"mask": image.mask} if image.mask else {})}
+    parts = parts_of(image.path, image.mpp, bags.imports) if is_bag_file(image.path) else ()
+    further = {f"part {number}": path for number, path in enumerate(parts)}
+    return {"image": image.path, **({"mask": image.mask} if image.mask else {}), **further}
 
 
-def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtype: FloatType) -> dict[str, Any]:
+def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings) -> dict[str, Any]:
     """Return the settings that an image's bag depends on (JSON-ready)."""
-    stage = {} if is_bag_file(image.path) else (ct if image.modality == "ct" else slide).model_dump(mode="json")
+    settings = bags.imports if is_bag_file(image.path) else ct if image.modality == "ct" else slide
+    stage = settings.model_dump(mode="json")
+    dtype = bags.dtype.of(image.modality)
     label = list(image.label) if image.label else None
     spacing = list(image.spacing_mm) if image.spacing_mm else None
     return {"settings": stage, "label": label, "mpp": image.mpp, "spacing_mm": spacing, "dtype": dtype}
 
 
-def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtype: FloatType, output: Path) -> None:
-    """Write the bag of one image and its sidecar.
+def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings, output: Path) -> None:
+    """Write the bag of one image and its sidecar, which also holds of what kind its features are.
 
     Raises
     ------
     UserError
         If the image cannot be turned into a bag.
     """
-    key = make_key("extract", inputs_of(image), parameters_of(image, ct, slide, dtype))
+    key = make_key("extract", inputs_of(image, bags), parameters_of(image, ct, slide, bags))
     begin(output)
-    bag, preview = _bag_of(image, ct, slide)
-    write_bag(output, bag, preview, dtype)
-    mark_done(output, key)
+    bag, preview = _bag_of(image, ct, slide, bags)
+    write_bag(output, bag, preview, bags.dtype.of(image.modality))
+    mark_done(output, {**key, "kind": kind_of(bag)})
 
 
-def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings) -> tuple[Bag, Preview | None]:
+def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings) -> tuple[Bag, Preview | None]:
     if is_bag_file(image.path):
-        native = bag_readers["sparra"].suffixes
-        preview = read_preview(image.path) if image.path.suffix.lower() in native else None
-        return import_bag(image.path, image.modality, image.mpp), preview
+        bag = import_bag(image.path, image.modality, image.mpp, bags.imports)
+        return bag, read_preview(image.path) if bag.provenance["reader"] == "sparra" else None
     if image.modality == "slide":
         return extract_slide(image.path, image.mpp, slide)
     if image.mask is None:

@@ -2,28 +2,38 @@
 
 import csv
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from sparra import RESEARCH_USE_ONLY, __version__
+from sparra.bags.readers import is_bag_file
 from sparra.cohort.check import Cohort, check_cohort, flow_of
 from sparra.cohort.problems import Problem
+from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
 from sparra.files import atomic_path, write_json
 from sparra.modality import MODALITIES, Modality
 from sparra.report.page import write_report
 from sparra.study.images import check_image
 from sparra.study.judge import evaluate_methods
+from sparra.study.kinds import ImageKind, without_odd_images
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import declare_folds, folds_of, train_methods
 from sparra.study.lock import study_lock
 from sparra.study.pool import Track
 from sparra.study.settings import StudySettings
-from sparra.study.stages import GraphIndex, build_graphs, extract_bags, extracted, write_graph_index
+from sparra.study.stages import (
+    GraphIndex,
+    bag_is_current,
+    build_graphs,
+    extract_bags,
+    extracted,
+    stored_kind,
+    write_graph_index,
+)
 
 Stage = Literal["extract", "graph", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
@@ -55,14 +65,23 @@ def check_study(settings: StudySettings, track: Track, follow_up: bool = True) -
     Raises
     ------
     UserError
-        If a table as a whole cannot be read.
+        If a table as a whole cannot be read, or the bags listed mix encoders or magnifications so that it cannot be
+        told which are meant.
     """
-    return check_cohort(
-        settings.cohort,
-        partial(check_image, ct=settings.ct),
-        follow_up,
-        track=lambda images: track(images, "check", len(images)),
-    )
+    bags: list[ImageKind] = []
+    layout = StudyLayout(settings.output)
+
+    def look(image: ImageRecord) -> None:
+        kind: Mapping[str, Any] | None
+        if is_bag_file(image.path) and bag_is_current(settings, image, layout):
+            kind = stored_kind(layout.bag(image.modality, image.key))  # Not read whole a second time.
+        else:
+            kind = check_image(image, settings.ct, settings.bags)
+        if kind is not None:
+            bags.append(ImageKind(image, kind))
+
+    cohort = check_cohort(settings.cohort, look, follow_up, track=lambda images: track(images, "check", len(images)))
+    return without_odd_images(cohort, bags)
 
 
 def run_study(settings: StudySettings, track: Track, until: Stage = "report") -> Outcome:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from sparra.bags.settings import ImportSettings
 from sparra.cohort.settings import CohortSettings
 from sparra.errors import UserError
 from sparra.graphs.settings import GraphSettings, default_graph_settings
@@ -44,15 +45,18 @@ class PrecisionSettings(Settings):
 
 
 class BagsSettings(Settings):
-    """How bags are stored.
+    """How bags are stored, and what is said of those that other tools wrote.
 
     Attributes
     ----------
     dtype : PrecisionSettings
         Precision of the patch features on disk.
+    imports : ImportSettings
+        Facts that feature files of other tools do not hold.
     """
 
     dtype: PrecisionSettings = PrecisionSettings()
+    imports: ImportSettings = ImportSettings()
 
 
 class GraphsSettings(Settings):
@@ -208,6 +212,10 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
         if isinstance(values, dict):
             paths = {k: str(folder / values[k]) for k in keys if isinstance(values.get(k), str)}
             resolved[section] = {**values, **paths}
+    imports = resolved["bags"].get("imports") if isinstance(resolved.get("bags"), dict) else None
+    if isinstance(imports, dict) and isinstance(imports.get("patches"), str):
+        given = {**imports, "patches": str(folder / imports["patches"])}
+        resolved["bags"] = {**resolved["bags"], "imports": given}
     return resolved
 
 

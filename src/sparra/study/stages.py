@@ -1,10 +1,9 @@
 """From images to graphs: what is left to do, and doing it."""
 
-import hashlib
-import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +14,6 @@ from sparra.cohort.tables import ImageRecord, subject_key
 from sparra.errors import UserError
 from sparra.files import atomic_path, read_json, sha256_of, write_json
 from sparra.graphs.build import build_graph, merge_graphs
-from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.memory import graph_bytes
 from sparra.graphs.picture import draw_graph
 from sparra.graphs.settings import GraphSettings
@@ -23,6 +21,7 @@ from sparra.graphs.store import read_graph, write_graph
 from sparra.graphs.summary import summarise_graph
 from sparra.modality import MODALITIES, Modality
 from sparra.study.images import extract_image, inputs_of, parameters_of
+from sparra.study.kinds import ImageKind, kind_of, odd_images
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import GraphsSettings, StudySettings
@@ -33,7 +32,7 @@ GraphIndex = dict[str, dict[str, str]]
 
 def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, track: Track) -> list[Problem]:
     """Write the bag of every image that has none yet, or whose file or settings have changed."""
-    pending = [image for image in cohort.images if not _bag_is_current(settings, image, layout)]
+    pending = [image for image in cohort.images if not bag_is_current(settings, image, layout)]
     items = [
         Item(
             image.subject_id,
@@ -42,7 +41,7 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
                 image,
                 settings.ct,
                 settings.slide,
-                settings.bags.dtype.of(image.modality),
+                settings.bags,
                 layout.bag(image.modality, image.key),
             ),
         )
@@ -51,14 +50,16 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
     return run_items("extract", extract_image, items, settings.n_workers, track)
 
 
-def _bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
-    parameters = parameters_of(image, settings.ct, settings.slide, settings.bags.dtype.of(image.modality))
-    return is_current(layout.bag(image.modality, image.key), "extract", inputs_of(image), parameters)
+def bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
+    """Tell whether an image's bag is there and made from the file and settings as they are."""
+    parameters = parameters_of(image, settings.ct, settings.slide, settings.bags)
+    inputs = inputs_of(image, settings.bags)
+    return is_current(layout.bag(image.modality, image.key), "extract", inputs, parameters)
 
 
 def extracted(settings: StudySettings, cohort: Cohort, layout: StudyLayout) -> dict[Modality, set[str]]:
     """Return the subjects that have a bag of each modality."""
-    done = [image for image in cohort.images if _bag_is_current(settings, image, layout)]
+    done = [image for image in cohort.images if bag_is_current(settings, image, layout)]
     return {modality: {image.subject_id for image in done if image.modality == modality} for modality in MODALITIES}
 
 
@@ -71,24 +72,31 @@ def build_graphs(
     -------
     index : mapping of subject_id to mapping of modality to path below the study's folder
     problems : list of Problem
+
+    Raises
+    ------
+    UserError
+        If the bags are of several kinds and it cannot be told which are meant.
     """
     bags: dict[tuple[str, Modality], list[str]] = defaultdict(list)
-    for image in cohort.images:
-        if _bag_is_current(settings, image, layout):
+    done = [image for image in cohort.images if bag_is_current(settings, image, layout)]
+    odd = odd_images([ImageKind(image, stored_kind(layout.bag(image.modality, image.key))) for image in done])
+    left_out = {image.key for image, _ in odd}
+    for image in done:
+        if image.key not in left_out:
             bags[image.subject_id, image.modality].append(image.key)
     work = {
         (subject_id, modality): _graph_item(settings, layout, subject_id, modality, keys)
         for (subject_id, modality), keys in sorted(bags.items())
     }
     items = [item for item in work.values() if not _graph_is_current(item)]
-    problems = run_items("graph", write_subject_graph, items, settings.n_workers, track)
+    problems = [problem for _, problem in odd]
+    problems += run_items("graph", write_subject_graph, items, settings.n_workers, track)
     current = {key: item.arguments[-1] for key, item in work.items() if _graph_is_current(item)}
-    odd = _odd_kinds(current)
     index: GraphIndex = defaultdict(dict)
     for (subject_id, modality), path in current.items():
-        if (subject_id, modality) not in odd:
-            index[subject_id][modality] = str(path.relative_to(layout.root))
-    problems += [*odd.values(), *_write_summaries(settings, layout, index)]
+        index[subject_id][modality] = str(path.relative_to(layout.root))
+    problems += _write_summaries(settings, layout, index)
     return dict(index), problems
 
 
@@ -104,30 +112,10 @@ def _graph_is_current(item: Item) -> bool:
     return is_current(output, "graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, modality))
 
 
-def _odd_kinds(graphs: Mapping[tuple[str, Modality], Path]) -> dict[tuple[str, Modality], Problem]:
-    """Find graphs whose features are of another kind than most subjects' of the modality.
-
-    One model takes one kind of features; rather than stop the cohort, the few are left out and listed.
-    """
-    kinds = {key: read_json(sidecar_path(path))["kind"] for key, path in graphs.items()}
-    problems = {}
-    for modality in MODALITIES:
-        counts = Counter(kind for (_, other), kind in kinds.items() if other == modality)
-        most_common = counts.most_common(1)[0][0] if counts else ""
-        for (subject_id, other), kind in kinds.items():
-            if other == modality and kind != most_common:
-                what = f"its features are {kind}, those of most subjects are {most_common}"
-                where, mend = f"{modality} graph of subject {subject_id}", "Extract all images with one encoder"
-                problems[subject_id, modality] = Problem(what, where, mend, subject_id, stage="graph")
-    return problems
-
-
-def _kind(graph: SpatialGraph) -> str:
-    """Describe a graph's features: how many, by which encoder, and a digest of their names."""
-    encoder = graph.provenance.get("encoder")
-    name = encoder.get("name", "?") if isinstance(encoder, dict) else str(encoder)
-    digest = hashlib.sha256(json.dumps(graph.provenance.get("feature_names", [])).encode()).hexdigest()[:8]
-    return f"{graph.features.shape[1]} of encoder '{name}' (names {digest})"
+def stored_kind(bag: Path) -> Mapping[str, Any]:
+    """Return the kind of a bag's features, from its sidecar; of an older one from the bag itself."""
+    kind = read_json(sidecar_path(bag)).get("kind")
+    return kind if isinstance(kind, dict) else kind_of(read_bag(bag))
 
 
 def _graph_inputs(layout: StudyLayout, modality: Modality, keys: Sequence[str]) -> dict[str, Path]:
@@ -181,7 +169,7 @@ def write_subject_graph(
     merged = merge_graphs(graphs)
     del graphs, graph  # else the parts are held beside the whole while that is written
     write_graph(output, merged, settings.dtype.of(modality))
-    mark_done(output, {**key, "kind": _kind(merged)})
+    mark_done(output, key)
 
 
 def write_graph_index(layout: StudyLayout, index: GraphIndex) -> Path:

@@ -58,6 +58,11 @@ def problem_lines(problems: Iterable[Problem]) -> list[str]:
     return [f"[yellow]{problem.stage} failed:[/yellow] {escape(str(problem))}" for problem in problems]
 
 
+def remark_lines(remarks: Mapping[str, int]) -> list[str]:
+    """Return one line for each remark of the readers of imported bags."""
+    return [f"note ({count} {'bag' if count == 1 else 'bags'}): {escape(note)}" for note, count in remarks.items()]
+
+
 def results_table(metrics: Path) -> Table:
     """Return mean (SD) over folds of every method, in the paper's Table 1 form."""
     wide = wide_table(summarise_metrics(pd.read_csv(metrics)))

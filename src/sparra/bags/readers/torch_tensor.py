@@ -8,48 +8,59 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparra.bags.bag import Bag
+from sparra.bags.foreign import BagSource, ForeignBag
+from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.errors import UserError
-from sparra.modality import Modality
 
 
-def read_torch_tensor(path: Path, modality: Modality, mpp: float | None) -> Bag:
-    """Read a ``.pt`` that holds nothing but a tensor; there are no positions, so `mpp` is not used.
+def recognise(path: Path) -> bool:
+    """Take any ``.pt`` that no format before has claimed."""
+    return True
+
+
+def read(source: BagSource) -> ForeignBag:
+    """Read a ``.pt`` that holds nothing but a tensor; there are no positions.
 
     Raises
     ------
     UserError
         If the file is damaged, would run code on loading, or holds no finite matrix of features.
     """
-    features = _matrix(_load(path), path)
-    try:
-        return Bag(modality, features, positions=None, provenance={"encoder": "unknown (bare tensor)"})
-    except UserError as error:
-        raise UserError(error.what, path, "Extract this image again or remove its row") from None
+    return ForeignBag(matrix_in(source.path))
 
 
-def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        # Covers damage as well: torch reads what is no archive as a pickle.
-        what = "the file is truncated, no tensor, or holds Python objects, which sparra does not run"
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        what = f"the tensor cannot be read, the file is truncated or damaged ({reason})"
-    raise UserError(what, path, "Save the features as one tensor: torch.save(features, path)")
+def matrix_in(path: Path) -> NDArray[np.floating[Any]]:
+    """Read the one dense float tensor of a ``.pt``, of whatever shape.
 
-
-def _matrix(content: Any, path: Path) -> NDArray[np.floating[Any]]:
+    Raises
+    ------
+    UserError
+        If the file is damaged, would run code on loading, or holds something else.
+    """
+    content = _load(path)
     mend = "Save the features as one float tensor of shape (patches, features)"
     if not isinstance(content, torch.Tensor):
         raise UserError(f"the file holds a {type(content).__name__}, not a tensor", path, mend)
     if content.layout != torch.strided or not content.is_floating_point():
         raise UserError(f"the tensor is {content.layout} of {content.dtype}, not dense and float", path, mend)
-    if content.ndim == 3 and len(content) == 1:
-        content = content[0]
-    if content.ndim != 2:
-        raise UserError(f"the tensor has shape {tuple(content.shape)}", path, mend)
     exact = content.dtype in (torch.float16, torch.float32, torch.float64)
     features: NDArray[np.floating[Any]] = (content if exact else content.float()).detach().numpy()
-    return np.ascontiguousarray(features)
+    return np.ascontiguousarray(features) if features.ndim else features
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "torch_geometric" in str(error):
+            what = "the file is a pickled PyTorch Geometric graph (as of Patch-GCN), which sparra does not run"
+            raise UserError(what, path, "Give the features that the graph was made from") from None
+        # Covers damage as well: torch reads what is no archive as a pickle.
+        what = "the file is truncated, no tensor, or holds Python objects, which sparra does not run"
+    except Exception as error:  # On damage torch lets through whatever its parsers raise.
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        what = f"the tensor cannot be read, the file is truncated or damaged ({reason})"
+    raise UserError(what, path, "Save the features as one tensor: torch.save(features, path)")
+
+
+bag_readers.register("torch-tensor")(BagReader("bare tensor (HIPT, CLAM)", (".pt",), recognise, read, 90))

@@ -1,0 +1,82 @@
+"""HDF5 files of other tools: opening them, and attributes as JSON-ready values."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from sparra.errors import UserError
+
+MEND = "Extract this image again or remove its row"
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """Open a file for reading; whatever HDF5 stumbles over inside is one sentence.
+
+    Raises
+    ------
+    UserError
+        If the file is empty, truncated, damaged, or no HDF5.
+    """
+    if path.stat().st_size == 0:
+        raise UserError("the file is empty (0 bytes)", path, MEND)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"the file is truncated, damaged or no HDF5 ({reason})", path, MEND) from None
+
+
+def array_in(file: Any, name: str, path: Path) -> NDArray[Any]:
+    """Read a dataset whole.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name.
+    """
+    if not isinstance(file.get(name), h5py.Dataset):
+        there = ", ".join(sorted(file)) or "nothing"
+        raise UserError(f"the dataset '{name}' is missing, the file holds {there}", path, MEND)
+    values: NDArray[Any] = file[name][()]
+    return values
+
+
+def plain_attributes(attributes: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the named HDF5 attributes that are there, as JSON-ready values.
+
+    Only those: others may hold a path of another machine, and the less is read of a damaged file the better, since
+    HDF5 does not survive every damage to texts.
+    """
+    return {name: plain(attributes[name]) for name in names if name in attributes}
+
+
+def plain(value: Any) -> Any:
+    """Return a NumPy scalar or array, or bytes, as plain Python."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def number(attributes: Any, name: str) -> float | None:
+    """Return a positive number of a mapping that a file holds; None if it is absent, no number or not above zero."""
+    value: Any = attributes.get(name) if isinstance(attributes, dict) else None
+    if isinstance(value, list) and value:
+        value = value[0]
+    try:
+        converted = float(value)
+    except (TypeError, ValueError):
+        return None
+    return converted if 0 < converted < np.inf else None

@@ -1,0 +1,78 @@
+"""Plain tables: ``<slide>.csv``, one row a patch, every column a feature but those of the position.
+
+``x`` and ``y`` are top-left corners in pixels of level 0; ``x_um`` and ``y_um`` centres in µm; ``x_mm``, ``y_mm`` and
+``z_mm`` centres in mm (CT).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sparra.bags.bag import Bag
+from sparra.bags.foreign import BagSource, ForeignBag
+from sparra.bags.readers.arrays import MEND
+from sparra.bags.readers.plain import ct_bag
+from sparra.bags.readers.registry import BagReader, bag_readers
+from sparra.errors import UserError
+
+POSITIONS = (("x", "y"), ("x_um", "y_um"), ("x_mm", "y_mm", "z_mm"))
+
+
+def recognise(path: Path) -> bool:
+    """Take any table."""
+    return path.is_file()
+
+
+def read(source: BagSource) -> ForeignBag | Bag:
+    """Read the features of one image, with their names.
+
+    Raises
+    ------
+    UserError
+        If the table cannot be read, a cell is no number, or it has positions in two units.
+    """
+    path = source.path
+    table = _table(path)
+    given = [names for names in POSITIONS if set(names) <= set(table.columns)]
+    if len(given) > 1:
+        raise UserError(f"it has positions in {len(given)} units", path, "Keep one of them")
+    columns = [name for name in table.columns if name not in {part for names in POSITIONS for part in names}]
+    features = _numbers(table[columns], path).astype(np.float32)
+    names = tuple(map(str, columns))
+    positions = _numbers(table[list(given[0])], path) if given else None
+    if source.modality == "ct" or (given and given[0] == POSITIONS[2]):
+        return ct_bag(features, positions, names, source)
+    in_um = bool(given) and given[0] == POSITIONS[1]
+    return ForeignBag(
+        features,
+        positions,
+        anchor="centre" if in_um else "corner",
+        unit="um" if in_um else "level0",
+        feature_names=names,
+    )
+
+
+def _table(path: Path) -> pd.DataFrame:
+    if path.stat().st_size == 0:
+        raise UserError("the file is empty (0 bytes)", path, MEND)
+    try:
+        table = pd.read_csv(path, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        raise UserError(f"the table cannot be read ({' '.join(str(error).split())})", path, MEND) from None
+    table.columns = [str(name).strip() for name in table.columns]
+    return table
+
+
+def _numbers(table: pd.DataFrame, path: Path) -> NDArray[Any]:
+    for name in table.columns:
+        if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
+            what = f"column '{name}' holds something other than numbers"
+            raise UserError(what, path, "Leave out columns that are no features, and write decimals with a point")
+    values: NDArray[Any] = table.to_numpy(dtype=np.float64)
+    return values
+
+
+bag_readers.register("csv")(BagReader("CSV", (".csv",), recognise, read, 90))

@@ -1,0 +1,1 @@
+"""Importing a whole folder of feature files that another tool wrote."""
