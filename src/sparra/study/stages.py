@@ -14,6 +14,7 @@ from sparra.cohort.tables import ImageRecord, subject_key
 from sparra.errors import UserError
 from sparra.files import atomic_path, read_json, sha256_of, write_json
 from sparra.graphs.build import build_graph, merge_graphs
+from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.memory import graph_bytes
 from sparra.graphs.picture import draw_graph
 from sparra.graphs.settings import GraphSettings
