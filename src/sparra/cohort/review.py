@@ -33,29 +33,34 @@ class Review:
     Attributes
     ----------
     image : Path
-    series : str or None
+    series : str
+        Digest of the series' name, empty where none is named.
     mask : Path or None
         None where none could be made.
+    original : Path or None
+        The file that `mask` was made from, where somebody else had made one.
     label : tuple of int or str, or None
         The tumour's in `mask`.
     decision : str
         As written.
     comment, flags : str
         What the person wrote; what the quality control found.
-    mask_sha256 : str
-        Of the mask that was looked at; empty if not noted.
+    mask_sha256, original_sha256 : str
+        Of the files that were looked at; empty if not noted.
     where : str
         File and row.
     """
 
     image: Path
-    series: str | None
+    series: str
     mask: Path | None
+    original: Path | None
     label: tuple[int | str, ...] | None
     decision: str
     comment: str
     flags: str
     mask_sha256: str
+    original_sha256: str
     where: str
 
 
@@ -81,13 +86,15 @@ def _review(row: Mapping[str, str], path: Path, number: int) -> Review:
         raise UserError(error.what, where, error.mend) from None
     return Review(
         image=(path.parent / row["image"]).resolve(),
-        series=row.get("series") or None,
+        series=row.get("series", ""),
         mask=(path.parent / row["mask"]).resolve() if row["mask"] else None,
+        original=(path.parent / row["original"]).resolve() if row.get("original") else None,
         label=label,
         decision=row["decision"],
         comment=row.get("comment", ""),
         flags=row.get("flags", ""),
         mask_sha256=row.get("mask_sha256", ""),
+        original_sha256=row.get("original_sha256", ""),
         where=where,
     )
 
@@ -95,8 +102,8 @@ def _review(row: Mapping[str, str], path: Path, number: int) -> Review:
 def apply_review(images: Iterable[ImageRecord], path: Path) -> tuple[list[ImageRecord], list[Problem]]:
     """Give CTs their accepted masks, and take out those whose mask was rejected or not looked at.
 
-    A row is found by the mask that an image names or, where it names none, by the image itself. Images that the
-    table does not know stay as they are.
+    A row is found by the mask that an image names (the reviewed one, or the file it was made from) or, where it
+    names none, by the image itself. Images that the table does not know stay as they are.
 
     Returns
     -------
@@ -106,16 +113,20 @@ def apply_review(images: Iterable[ImageRecord], path: Path) -> tuple[list[ImageR
     """
     reviews = read_review(path)
     by_mask = {review.mask: review for review in reviews if review.mask}
+    by_original = {review.original: review for review in reviews if review.original}
     by_image = {(review.image, review.series): review for review in reviews}
     kept: list[ImageRecord] = []
     problems: list[Problem] = []
     for image in images:
-        named = by_mask.get(image.mask.resolve()) if image.mask else None
-        review = named if image.mask else by_image.get((image.path.resolve(), image.series))
+        drawn = image.mask.resolve() if image.mask else None
+        own = by_mask.get(drawn) if drawn else by_image.get((image.path.resolve(), image.series_digest))
+        review = own or (by_original.get(drawn) if drawn else None)
         if review is None or image.modality != "ct":
             kept.append(image)
         elif (fault := _fault(review)) is None:
-            kept.append(replace(image, mask=review.mask, label=image.label or review.label))
+            # The label of the images table is that of the file it names, which the reviewed one was made from.
+            label = image.label or review.label if review is own else review.label
+            kept.append(replace(image, mask=review.mask, label=label))
         else:
             problems.append(Problem(fault[0], review.where, fault[1], image.subject_id, stage="review"))
     return kept, problems
@@ -136,8 +147,9 @@ def _fault(review: Review) -> tuple[str, str] | None:
         return f"the mask has not been reviewed{found}", "Look at its montage and write accept or reject"
     if not review.mask.exists():
         return "the accepted mask does not exist", "Correct the path, or make the mask again"
-    if review.mask_sha256 and review.mask_sha256 != sha256_of(review.mask):
-        return "the mask was changed after it was reviewed", "Run 'sparra segment review' on it and decide again"
+    for path, noted in ((review.mask, review.mask_sha256), (review.original, review.original_sha256)):
+        if path and noted and (not path.exists() or noted != sha256_of(path)):
+            return "the mask was changed after it was reviewed", "Run 'sparra segment review' on it and decide again"
     return None
 
 

@@ -82,6 +82,11 @@ class ImageRecord:
     resample_mask: bool = False
 
     @property
+    def series_digest(self) -> str:
+        """Digest of the series' name, which, being a UID, may identify it; empty where none is named."""
+        return hashlib.sha256(self.series.encode()).hexdigest()[:16] if self.series else ""
+
+    @property
     def key(self) -> str:
         """Name of the image's files in a study: unique, and safe as a file name."""
         digest = hashlib.sha256(self.source.encode()).hexdigest()[:8]

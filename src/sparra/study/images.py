@@ -1,6 +1,5 @@
 """From one row of ``images.csv`` to a bag on disk, by whichever reader fits."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +53,12 @@ def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtyp
     stage = {} if is_bag_file(image.path) else (ct if image.modality == "ct" else slide).model_dump(mode="json")
     label = list(image.label) if image.label else None
     spacing = list(image.spacing_mm) if image.spacing_mm else None
-    # A series' UID identifies it, so only its digest is stored.
-    series = hashlib.sha256(image.series.encode()).hexdigest()[:16] if image.series else None
     return {
         "settings": stage,
         "label": label,
         "mpp": image.mpp,
         "spacing_mm": spacing,
-        "series": series,
+        "series": image.series_digest,
         "resample_mask": image.resample_mask,
         "dtype": dtype,
     }
