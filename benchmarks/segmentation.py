@@ -1,10 +1,11 @@
 """Training a small SegResNet on simulated CTs in KiTS layout, and applying it to held-out ones.
 
-``python -m benchmarks.segmentation`` simulates 36 cases to train on (the `small` recipe, which keeps a fifth of them for
-choosing the epoch) and 10 that take no part in anything, trains, segments those 10 through the same functions as
+``python -m benchmarks.segmentation`` simulates 36 cases to train on (the `small` recipe, which keeps a fifth of them
+for choosing the epoch) and 10 that take no part in anything, trains, segments those 10 through the same functions as
 ``sparra segment predict``, and prints one JSON line: ``tumour_dice``, the mean over the 10 on their own grids;
-``lowest_tumour_dice`` of them; ``kidney_dice`` of kidney and masses together; ``tumour_surface_dice`` at 1.15 mm, which a
-grid of 4 mm cannot do well; ``minutes`` of preparing, training and validating; ``seconds_per_ct`` of segmenting one.
+``lowest_tumour_dice`` of them; ``kidney_dice`` of kidney and masses together; ``tumour_surface_dice`` at 1.15 mm,
+which a grid of 4 mm cannot do well; ``minutes`` of preparing, training and validating; ``seconds_per_ct`` of
+segmenting one.
 """
 
 import argparse

@@ -13,7 +13,13 @@ from sparra.simulate.settings import SimulationSettings
 STREAM = 62
 
 
-def write_kits_cases(folder: Path, cases: int, seed: int = 0, first: int = 0) -> Iterator[str]:
+def write_kits_cases(
+    folder: Path,
+    cases: int,
+    seed: int = 0,
+    first: int = 0,
+    spacing_mm: tuple[float, float, float] = (1.5, 1.5, 2.5),
+) -> Iterator[str]:
     """Write ``case_00000/imaging.nii.gz`` (HU) and ``segmentation.nii.gz`` (1 kidney, 2 tumour, 3 cyst).
 
     Parameters
@@ -25,13 +31,15 @@ def write_kits_cases(folder: Path, cases: int, seed: int = 0, first: int = 0) ->
         With its own number it fixes a case, whatever the number of cases.
     first : int
         Number of the first case.
+    spacing_mm : tuple of float
+        Voxel size along x, y, z.
 
     Yields
     ------
     str
         Name of each case once it is written.
     """
-    settings = SimulationSettings()
+    settings = SimulationSettings(ct_spacing_mm=spacing_mm)
     for number in range(first, first + cases):
         generator = np.random.default_rng([STREAM, seed, number])
         ct = simulate_ct(float(generator.standard_normal()), settings, generator)
