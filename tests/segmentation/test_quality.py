@@ -24,6 +24,7 @@ def test_volumes_and_parts(labels: np.ndarray) -> None:
 
 def test_flags(labels: np.ndarray) -> None:
     assert judge_labels(np.zeros_like(labels), 1.0).flags == ("no tumour found", "no kidney found")
+    assert judge_labels(np.where(labels == 2, labels, 0), 1.0, with_kidney=False).flags == ()
     labels[25:30, 40:50, 40:60] = 2
     flags = judge_labels(labels, 1.0, confidence=0.6).flags
     assert "tumour in 2 parts, the largest 80 %" in flags

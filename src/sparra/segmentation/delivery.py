@@ -89,6 +89,7 @@ class Delivery:
         labels: NDArray[np.uint8],
         provenance: dict[str, Any],
         confidence: float | None = None,
+        with_kidney: bool = True,
     ) -> None:
         """Write mask and montage of one image, then the provenance with its quality.
 
@@ -102,9 +103,11 @@ class Delivery:
             JSON-ready; its key "source" says who made the mask.
         confidence : float, optional
             Mean probability in the tumour.
+        with_kidney : bool
+            Whether the kidney was drawn at all.
         """
         grid = Grid.of(ct)
-        quality = judge_labels(labels, grid.voxel_mm3, confidence)
+        quality = judge_labels(labels, grid.voxel_mm3, confidence, with_kidney)
         mask = self.mask(record.key)
         with atomic_path(mask) as temporary:
             sitk.WriteImage(image_on(_header_grid(record, grid), labels), str(temporary), useCompression=True)

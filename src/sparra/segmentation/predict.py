@@ -23,7 +23,7 @@ from sparra.segmentation.cleanup import labels_on_scan
 from sparra.segmentation.delivery import COLUMNS, Delivery, problem_in
 from sparra.segmentation.network import Model
 from sparra.segmentation.preprocess import prepare, to_scan
-from sparra.segmentation.regions import REGIONS, TUMOUR
+from sparra.segmentation.regions import KIDNEY, REGIONS, TUMOUR
 from sparra.segmentation.window import Track, predict_regions
 
 _SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".dcm")
@@ -145,7 +145,7 @@ def take_over_masks(
         }
         if not delivery.is_current(record, provenance):
             ct, voxels = _merged(record, original, labels)
-            delivery.write(record, ct, voxels, provenance)
+            delivery.write(record, ct, voxels, provenance, with_kidney=KIDNEY in labels)
 
     return _for_each_ct(images, delivery, take_over, find, track)
 

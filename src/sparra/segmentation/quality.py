@@ -49,8 +49,20 @@ class Quality:
         return {**asdict(self), "flags": list(self.flags)}
 
 
-def judge_labels(labels: NDArray[np.uint8], voxel_mm3: float, confidence: float | None = None) -> Quality:
-    """Measure a label map [z, y, x] of KiTS: 1 kidney, 2 tumour, 3 cyst."""
+def judge_labels(
+    labels: NDArray[np.uint8], voxel_mm3: float, confidence: float | None = None, with_kidney: bool = True
+) -> Quality:
+    """Measure a label map [z, y, x] of KiTS: 1 kidney, 2 tumour, 3 cyst.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+    voxel_mm3 : float
+    confidence : float, optional
+        Mean probability in the tumour.
+    with_kidney : bool
+        Whether the kidney was drawn at all; else nothing is flagged about it.
+    """
     volume = {name: float((labels == value).sum()) * voxel_mm3 / 1000 for value, name in LABELS.items()}
     parts, share = {}, None
     for value, name in LABELS.items():
@@ -60,8 +72,9 @@ def judge_labels(labels: NDArray[np.uint8], voxel_mm3: float, confidence: float 
             sizes = np.bincount(found.ravel())[1:]
             share = float(sizes.max() / sizes.sum())
     at_border = _touches_border(labels == TUMOUR)
-    flags = (*_tumour_flags(volume, parts, share, at_border, confidence), *_kidney_flags(volume, parts))
-    return Quality(volume, parts, share, at_border, confidence, flags)
+    flags = _tumour_flags(volume, parts, share, at_border, confidence)
+    flags += _kidney_flags(volume, parts) if with_kidney else []
+    return Quality(volume, parts, share, at_border, confidence, tuple(flags))
 
 
 def _tumour_flags(
