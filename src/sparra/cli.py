@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from sparra import RESEARCH_USE_ONLY, __version__, cli_bags
 from sparra.errors import UserError
+from sparra.segmentation.cli import app as segment_app
 
 if TYPE_CHECKING:
     from sparra.study.run import Outcome, Stage
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=f"Joins CT and whole-slide pathology into one survival model. {RESEARCH_USE_ONLY}",
 )
+app.add_typer(segment_app, name="segment")
 # In a log there is no width to keep to, and a results table is wider than the 80 columns taken otherwise.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 

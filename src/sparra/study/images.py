@@ -40,7 +40,14 @@ def check_image(image: ImageRecord, ct: CtSettings, bags: BagsSettings) -> Mappi
     if image.modality == "slide":
         check_slide(image.path, image.mpp)
     else:
-        check_ct(image.path, image.mask, image.label or ct.label, image.spacing_mm is not None)
+        check_ct(
+            image.path,
+            image.mask,
+            image.label or ct.label,
+            image.spacing_mm is not None,
+            series=image.series,
+            resample_mask=image.resample_mask or ct.resample_mask,
+        )
     return None
 
 
@@ -58,7 +65,15 @@ def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags
     dtype = bags.dtype.of(image.modality)
     label = list(image.label) if image.label else None
     spacing = list(image.spacing_mm) if image.spacing_mm else None
-    return {"settings": stage, "label": label, "mpp": image.mpp, "spacing_mm": spacing, "dtype": dtype}
+    return {
+        "settings": stage,
+        "label": label,
+        "mpp": image.mpp,
+        "spacing_mm": spacing,
+        "series": image.series_digest,
+        "resample_mask": image.resample_mask,
+        "dtype": dtype,
+    }
 
 
 def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings, output: Path) -> None:
@@ -84,4 +99,12 @@ def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: Bags
         return extract_slide(image.path, image.mpp, slide)
     if image.mask is None:
         raise UserError("the CT has no mask", image.path, "Name its mask in the column 'mask'")
-    return extract_ct(image.path, image.mask, image.label or ct.label, ct, image.spacing_mm)
+    return extract_ct(
+        image.path,
+        image.mask,
+        image.label or ct.label,
+        ct,
+        image.spacing_mm,
+        series=image.series,
+        resample_mask=image.resample_mask,
+    )

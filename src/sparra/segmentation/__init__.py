@@ -1,0 +1,1 @@
+"""Kidney-tumour segmentation: training and applying a SegResNet, and the review of masks, whoever made them."""

@@ -1,0 +1,170 @@
+"""The one door through which masks enter a study: quality control, montage, provenance, a row of the review table.
+
+Whether a network, another tool or a radiologist made a mask, it becomes a label map of KiTS on its CT's grid.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from sparra.cohort.problems import Problem, problem_of
+from sparra.cohort.tables import ImageRecord
+from sparra.errors import UserError
+from sparra.files import atomic_path, sha256_of
+from sparra.radiology.geometry import Grid
+from sparra.radiology.io import read_ct
+from sparra.radiology.masks.provenance import read_mask_provenance, write_mask_provenance
+from sparra.radiology.volume import image_on
+from sparra.segmentation.montage import draw_montage
+from sparra.segmentation.quality import Quality, judge_labels
+from sparra.segmentation.regions import LABELS, TUMOUR
+
+COLUMNS = [
+    "subject_id",
+    "decision",
+    "comment",
+    "flags",
+    "montage",
+    "tumour_ml",
+    "tumour_parts",
+    "kidney_ml",
+    "kidney_parts",
+    "cyst_ml",
+    "cyst_parts",
+    "tumour_confidence",
+    "source",
+    "model_sha256",
+    "image",
+    "series",
+    "mask",
+    "label",
+    "original",
+    "original_sha256",
+    "mask_sha256",
+]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where the masks of a cohort are written.
+
+    Attributes
+    ----------
+    folder : Path
+        Gets ``masks/``, ``montages/`` and ``review.csv``.
+    """
+
+    folder: Path
+
+    @property
+    def review(self) -> Path:
+        """The table in which each mask is accepted or rejected."""
+        return self.folder / "review.csv"
+
+    def mask(self, key: str) -> Path:
+        """Label map of one image."""
+        return self.folder / "masks" / f"{key}.nii.gz"
+
+    def montage(self, key: str) -> Path:
+        """Picture of one image."""
+        return self.folder / "montages" / f"{key}.png"
+
+    def is_current(self, record: ImageRecord, provenance: dict[str, Any]) -> bool:
+        """Tell whether an image's mask exists, unchanged, and was made from just this."""
+        mask = self.mask(record.key)
+        if not mask.exists() or not self.montage(record.key).exists():
+            return False
+        noted = read_mask_provenance(mask)
+        return "quality" in noted and all(noted.get(key) == value for key, value in provenance.items())
+
+    def write(
+        self,
+        record: ImageRecord,
+        ct: sitk.Image,
+        labels: NDArray[np.uint8],
+        provenance: dict[str, Any],
+        confidence: float | None = None,
+        with_kidney: bool = True,
+    ) -> None:
+        """Write mask and montage of one image, then the provenance with its quality.
+
+        Parameters
+        ----------
+        record : ImageRecord
+        ct : SimpleITK.Image
+        labels : ndarray of uint8, shape (z, y, x)
+            1 kidney, 2 tumour, 3 cyst, on the CT's grid.
+        provenance : dict
+            JSON-ready; its key "source" says who made the mask.
+        confidence : float, optional
+            Mean probability in the tumour.
+        with_kidney : bool
+            Whether the kidney was drawn at all.
+        """
+        grid = Grid.of(ct)
+        quality = judge_labels(labels, grid.voxel_mm3, confidence, with_kidney)
+        mask = self.mask(record.key)
+        with atomic_path(mask) as temporary:
+            sitk.WriteImage(image_on(_header_grid(record, grid), labels), str(temporary), useCompression=True)
+        draw_montage(
+            ct, labels, f"{record.subject_id}   {_volumes(quality)}", "; ".join(quality.flags), self.montage(record.key)
+        )
+        write_mask_provenance(mask, {**provenance, "quality": quality.as_json()})
+
+    def row(self, record: ImageRecord, original: Path | None = None) -> dict[str, str]:
+        """Return the review table's row of an image whose mask is written."""
+        mask = self.mask(record.key)
+        noted = read_mask_provenance(mask)
+        quality = noted["quality"]
+        row = self._place(record)
+        for name in LABELS.values():
+            row[f"{name}_ml"] = f"{quality['volume_ml'][name]:.2f}"
+            row[f"{name}_parts"] = str(quality["parts"][name])
+        confidence = quality["confidence"]
+        return row | {
+            "flags": "; ".join(quality["flags"]),
+            "montage": self._relative(self.montage(record.key)),
+            "tumour_confidence": "" if confidence is None else f"{confidence:.3f}",
+            "source": noted["source"],
+            "model_sha256": noted.get("model_sha256", ""),
+            "mask": self._relative(mask),
+            "label": str(TUMOUR),
+            "original": self._relative(original) if original else "",
+            "original_sha256": noted.get("original_sha256", ""),
+            "mask_sha256": sha256_of(mask),
+        }
+
+    def failed_row(self, record: ImageRecord, reason: str) -> dict[str, str]:
+        """Return the row of an image that got no mask."""
+        return {**self._place(record), "flags": reason}
+
+    def _place(self, record: ImageRecord) -> dict[str, str]:
+        empty = dict.fromkeys(COLUMNS, "")
+        image = self._relative(record.path)
+        return empty | {"subject_id": record.subject_id, "image": image, "series": record.series_digest}
+
+    def _relative(self, path: Path) -> str:
+        return os.path.relpath(path.absolute(), self.folder.absolute())
+
+
+def _header_grid(record: ImageRecord, grid: Grid) -> Grid:
+    """Return the grid that the CT's header states, which a mask must share, where the table replaces its spacing."""
+    return grid if record.spacing_mm is None else Grid.of(read_ct(record.path, True, record.series))
+
+
+def _volumes(quality: Quality) -> str:
+    return ", ".join(f"{name} {quality.volume_ml[name]:.1f} ml" for name in ("kidney", "tumour", "cyst"))
+
+
+def problem_in(record: ImageRecord, error: Exception) -> Problem:
+    """Record what went wrong with one image, so that the others go on."""
+    if isinstance(error, UserError):
+        return problem_of(error, "segment", record.subject_id, str(record.path))
+    what = f"unexpected {type(error).__name__}: {error}"
+    mend = "This is a bug in sparra or a file like none it has met; please report it with this line"
+    return Problem(what, str(record.path), mend, record.subject_id, stage="segment")
