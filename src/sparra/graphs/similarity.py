@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
+from sparra.compiled import compiled
 from sparra.errors import UserError
-from sparra.graphs.compiled import compiled
 from sparra.graphs.settings import FeatureMetric, ResolvedSettings
 
 Floats = NDArray[np.floating[Any]]

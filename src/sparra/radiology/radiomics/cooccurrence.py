@@ -1,12 +1,7 @@
 """IBSI grey level co-occurrence features (reference manual, section 3.6) of many patches at once."""
 
-from itertools import product
-
 import numpy as np
 from numpy.typing import NDArray
-
-#: The 13 directions of a voxel's 26 neighbours; the other 13 are their opposites, which symmetry adds.
-DIRECTIONS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))
 
 #: Feature names with the permanent identifiers of the IBSI reference manual.
 COOCCURRENCE_IBSI_IDS = {
@@ -36,41 +31,6 @@ COOCCURRENCE_IBSI_IDS = {
     "cm_info_corr1": "R8DG",
     "cm_info_corr2": "JN9H",
 }
-
-
-def cooccurrence_matrices(levels: NDArray[np.integer], n_levels: int) -> NDArray[np.float64]:
-    """Count neighbouring grey levels in 3-D, symmetric, distance 1, merged over the 13 directions.
-
-    This is IBSI's "3D, merged" aggregation. A patch without two neighbouring voxels inside gets its levels on
-    the diagonal, as if each voxel were its own neighbour, so that its features stay finite.
-
-    Parameters
-    ----------
-    levels : ndarray of int, shape (n_patches, z, y, x)
-        Grey levels 1 to `n_levels`; 0 marks voxels that do not count.
-    n_levels : int
-
-    Returns
-    -------
-    ndarray of float64, shape (n_patches, n_levels, n_levels)
-        Probabilities; each matrix sums to 1. A patch with no voxel inside gives zeros.
-    """
-    patches, side = len(levels), n_levels + 1
-    # Patch and level in one number, so that one bincount serves all patches.
-    base = (np.arange(patches) * side**2)[:, None, None, None]
-    first_level = levels * side + base
-    counts = np.zeros(patches * side**2, np.int64)
-    for step in DIRECTIONS:
-        here, there = _overlap(step)
-        pairs = first_level[(slice(None), *here)] + levels[(slice(None), *there)]
-        counts += np.bincount(pairs.ravel(), minlength=counts.size)
-    matrix: NDArray[np.float64] = counts.reshape(patches, side, side)[:, 1:, 1:].astype(np.float64)
-    matrix += matrix.transpose(0, 2, 1)
-    lonely = np.flatnonzero(matrix.sum(axis=(1, 2)) == 0)
-    of_level = levels[lonely][:, None] == np.arange(1, side)[:, None, None, None]
-    matrix[lonely[:, None], np.arange(n_levels), np.arange(n_levels)] = of_level.sum(axis=(2, 3, 4))
-    matrix /= np.maximum(matrix.sum(axis=(1, 2), keepdims=True), 1)
-    return matrix
 
 
 def cooccurrence_features(matrix: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -131,13 +91,6 @@ def cooccurrence_features(matrix: NDArray[np.float64]) -> dict[str, NDArray[np.f
         "cm_info_corr1": -excess / np.where(marginal_entropy > 0, marginal_entropy, 1.0),
         "cm_info_corr2": np.sqrt(1 - np.exp(-2 * excess)),
     }
-
-
-def _overlap(step: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Slices of the voxels that have a neighbour at `step`, and of those neighbours."""
-    here = tuple(slice(max(0, -s), -s if s > 0 else None) for s in step)
-    there = tuple(slice(max(0, s), s if s < 0 else None) for s in step)
-    return here, there
 
 
 def _diagonals(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
