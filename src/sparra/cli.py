@@ -1,5 +1,6 @@
 """The command line: one thin command for each stage."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=f"Joins CT and whole-slide pathology into one survival model. {RESEARCH_USE_ONLY}",
 )
+encoders_app = typer.Typer(help="The encoders: list them, describe one.")
+app.add_typer(encoders_app, name="encoders")
 # In a log there is no width to keep to, and a results table is wider than the 80 columns taken otherwise.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
@@ -38,6 +41,11 @@ def main() -> None:
 def _say(line: str) -> None:
     """Print one line, however long: a message broken by force can be neither searched nor copied."""
     console.print(line, soft_wrap=True)
+
+
+def _say_json(content: object) -> None:
+    """Print JSON as it is, without colours or wrapping."""
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -143,12 +151,36 @@ def report(study: StudyFile) -> None:
     _run_until(study, "report")
 
 
-@app.command()
-def encoders() -> None:
+@encoders_app.callback(invoke_without_command=True)
+def encoders(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+) -> None:
     """List the encoders, with what one must know before trusting them."""
-    from sparra.study.tell import encoders_table
+    if context.invoked_subcommand is not None:
+        return
+    from sparra.study.encoders import card_as_json, encoder_cards, encoders_table
 
-    console.print(encoders_table())
+    if as_json:
+        _say_json([card_as_json(card) for card in encoder_cards()])
+    else:
+        console.print(encoders_table())
+
+
+@encoders_app.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="The encoder's name.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+) -> None:
+    """Tell all that is known of one encoder: input, licence, pre-training, options, how to get its weights."""
+    from sparra.study.encoders import card_as_json, cards_called, encoder_table
+
+    cards = cards_called(name)
+    if as_json:
+        _say_json([card_as_json(card) for card in cards])
+    else:
+        for card in cards:
+            console.print(encoder_table(card))
 
 
 @app.command()

@@ -12,9 +12,10 @@ from PIL import Image
 
 from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
-from sparra.encoders import EncoderCard
+from sparra.encoders import EncoderCard, weights_of
 from sparra.errors import UserError
 from sparra.pathology.encoders import slide_encoders
+from sparra.pathology.encoders.base import SlideSummary
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.pathology.tiles import TileGrid, place_tiles, read_tiles
@@ -46,6 +47,7 @@ def extract_slide(path: Path, mpp: float | None, settings: SlideSettings) -> tup
         If the slide is unreadable, has no known resolution or no tissue, or the encoder is unknown.
     """
     entry = slide_encoders[settings.encoder]
+    entry.require(settings)
     with Slide(path, mpp) as slide:
         picture = slide.overview(settings.tissue_mpp)
         tissue = find_tissue(picture, settings.tissue_mpp, settings)
@@ -53,16 +55,21 @@ def extract_slide(path: Path, mpp: float | None, settings: SlideSettings) -> tup
         _require_tiles(tissue, grid, settings, path)
         encoder = entry.build(settings)
         tile_mpp = settings.tile_um / settings.tile_px
-        features = [encoder.encode(tiles, tile_mpp) for tiles in read_tiles(slide, grid, settings)]
+        features = np.concatenate([encoder.encode(tiles, tile_mpp) for tiles in read_tiles(slide, grid, settings)])
         preview = _preview(slide, picture, tissue, settings)
-        provenance = _provenance(entry.card, slide, tissue, grid, settings)
+        provenance = _provenance(entry.card, slide, tissue, grid, settings) | {"weights": weights_of(encoder)}
+    positions, tissue_fraction = grid.centres_um, grid.tissue_fraction
+    if isinstance(encoder, SlideSummary):
+        # One row for the whole slide, in the middle of its tiles.
+        features = encoder.summarise(features)
+        positions, tissue_fraction = positions.mean(axis=0)[None], tissue_fraction.mean()[None]
     bag = Bag(
         modality="slide",
-        features=np.concatenate(features),
-        positions=grid.centres_um,
+        features=features,
+        positions=positions,
         patch_size=(settings.tile_um, settings.tile_um),
         feature_names=encoder.feature_names,
-        extras={"tissue_fraction": grid.tissue_fraction},
+        extras={"tissue_fraction": tissue_fraction},
         provenance=provenance,
     )
     return bag, preview

@@ -1,6 +1,6 @@
 """Settings of the slide stage, all in physical units."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ class SlideSettings(Settings):
     ----------
     encoder : str
         Name in `sparra.pathology.encoders.slide_encoders`.
+    encoder_options : dict
+        Settings of that encoder, such as where its weights lie.
     mpp : float
         Resolution at which tiles are read, µm a pixel; every slide is resampled to exactly this.
     tile_um : float
@@ -39,6 +41,7 @@ class SlideSettings(Settings):
     """
 
     encoder: str = "local"
+    encoder_options: dict[str, Any] = Field(default_factory=dict)
     mpp: float = Field(0.5, ge=0.05, le=20.0)
     tile_um: float = Field(128.0, ge=16.0, le=10_000.0)
     overlap_um: float = Field(0.0, ge=0.0)

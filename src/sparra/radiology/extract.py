@@ -4,7 +4,7 @@
 # mypy: disable-error-code="no-untyped-call"
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from sparra import __version__
 from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
+from sparra.encoders import weights_of
 from sparra.files import sha256_of
-from sparra.radiology.encoders import ct_encoders
+from sparra.radiology.encoders import CtEncoder, ct_encoders
+from sparra.radiology.encoders.region import CtRegion, RegionEncoder, Rows, Triple
 from sparra.radiology.errors import MaskTooSmallError, NonFiniteVoxelsError
 from sparra.radiology.geometry import Grid
 from sparra.radiology.io import read_ct, read_mask
@@ -38,11 +40,14 @@ class Region:
         Whole HU.
     mask : ndarray of bool, shape (z, y, x)
     grid : Grid
+    shown : tuple of slice
+        Part [z, y, x] that goes into the preview: the tumour and the settings' margin.
     """
 
     volume: NDArray[np.float32]
     mask: NDArray[np.bool_]
     grid: Grid
+    shown: tuple[slice, ...]
 
 
 def extract_ct(
@@ -93,21 +98,24 @@ def extract_ct(
     volume_mm3 = float(tumour.mask.sum()) * scan.voxel_mm3
     if volume_mm3 < settings.minimum_volume_mm3:
         raise _too_small(volume_mm3, settings, mask)
-    region = _resample_region(sitk.GetArrayViewFromImage(ct_image), scan, tumour, settings, image)
-    if not region.mask.any():
-        raise _too_small(volume_mm3, settings, mask)
-    patches = place_patches(
-        region.mask, settings.patch_voxels, settings.stride_voxels, settings.minimum_tumour_fraction
-    )
     entry = ct_encoders[settings.encoder]
     encoder = entry.build(entry.settings.from_mapping(settings.encoder_options, where="encoder_options"))
+    voxels = sitk.GetArrayViewFromImage(ct_image)
+    extent = encoder.extent if isinstance(encoder, RegionEncoder) else None
+    region = _resample_region(voxels, scan, tumour, settings, image, extent)
+    if not region.mask.any():
+        raise _too_small(volume_mm3, settings, mask)
+    if isinstance(encoder, RegionEncoder):
+        rows = _whole_rows(encoder, region, scan, voxels, settings)
+    else:
+        rows = _patch_rows(encoder, region, settings)
     bag = Bag(
         modality="ct",
-        features=encoder.encode(region.volume, region.mask, patches),
-        positions=region.grid.to_mm(patches.centres),
-        patch_size=(settings.patch_voxels * settings.spacing_mm,) * 3,
+        features=rows.features,
+        positions=region.grid.to_mm(rows.centres),
+        patch_size=tuple(n * settings.spacing_mm for n in rows.size),
         feature_names=encoder.feature_names,
-        extras={"tumour_fraction": patches.tumour_fraction},
+        extras={"tumour_fraction": rows.tumour_fraction},
         provenance={
             "encoder": asdict(entry.card),
             "settings": settings.model_dump(mode="json"),
@@ -118,7 +126,8 @@ def extract_ct(
             "tumour_volume_mm3": volume_mm3,
             "components_found": tumour.components,
             "dropped_volume_mm3": tumour.dropped_voxels * scan.voxel_mm3,
-            "candidate_patches": patches.candidates,
+            "candidate_patches": rows.candidates,
+            "weights": weights_of(encoder),
             "grid": _as_json(region.grid),
             "versions": _versions(),
         },
@@ -135,10 +144,32 @@ def _too_small(volume_mm3: float, settings: CtSettings, mask: Path) -> MaskTooSm
     )
 
 
+def _patch_rows(encoder: CtEncoder, region: Region, settings: CtSettings) -> Rows:
+    patches = place_patches(
+        region.mask, settings.patch_voxels, settings.stride_voxels, settings.minimum_tumour_fraction
+    )
+    features = encoder.encode(region.volume, region.mask, patches)
+    size = (float(patches.edge),) * 3
+    return Rows(features, patches.centres, size, patches.tumour_fraction, patches.candidates)
+
+
+def _whole_rows(
+    encoder: RegionEncoder, region: Region, scan: Grid, voxels: NDArray[np.float32], settings: CtSettings
+) -> Rows:
+    inside = resample_mask(np.ones(voxels.shape, np.bool_), scan, region.grid)
+    whole = CtRegion(region.volume, region.mask, inside, region.grid, voxels, settings.minimum_tumour_fraction)
+    return encoder.encode_region(whole)
+
+
 def _resample_region(
-    voxels: NDArray[np.float32], scan: Grid, tumour: Tumour, settings: CtSettings, where: Path
+    voxels: NDArray[np.float32],
+    scan: Grid,
+    tumour: Tumour,
+    settings: CtSettings,
+    where: Path,
+    needed: Callable[[Triple, Grid], Triple] | None,
 ) -> Region:
-    """Crop to what the tumour's box and its margin need, then resample that crop only."""
+    """Crop to what the tumour's box, its margin and the encoder need, then resample that crop only."""
     isotropic = isotropic_grid(scan, settings.spacing_mm)
     extent = np.array(tumour.mask.shape[::-1])
     box = scan.part(tumour.start, extent)
@@ -146,8 +177,14 @@ def _resample_region(
     # Each grid's axes point the same way, so the box's outer corners stay its outer corners.
     begin, end = isotropic.to_index(box.to_mm(outer))
     rim = max(int(np.ceil(settings.margin_mm / settings.spacing_mm)), overhang(settings.patch_voxels))
-    start = np.floor(begin + 0.5).astype(int) - rim
-    stop = np.ceil(end + 0.5).astype(int) + rim
+    start = np.floor(begin + 0.5).astype(int)
+    stop = np.ceil(end + 0.5).astype(int)
+    more = np.zeros(3, int)
+    if needed is not None:
+        x, y, z = (int(n) for n in stop - start)
+        more = (-((stop - start + 2 * rim - needed((z, y, x), isotropic)[::-1]) // 2)).clip(0)
+    shown = tuple(slice(m, m + n) for m, n in zip(more[::-1], (stop - start + 2 * rim)[::-1], strict=True))
+    start, stop = start - rim - more, stop + rim + more
     target = isotropic.part(start, stop - start)
     low, high = needed_box(scan, target)
     crop = np.ascontiguousarray(voxels[low[2] : high[2], low[1] : high[1], low[0] : high[0]])
@@ -160,18 +197,20 @@ def _resample_region(
         )
     volume = resample_image(crop, scan.part(low, high - low), target)
     # IBSI: CT intensities are whole numbers, also after interpolation.
-    return Region(np.rint(volume), resample_mask(tumour.mask, box, target), target)
+    return Region(np.rint(volume), resample_mask(tumour.mask, box, target), target, shown)
 
 
 def _preview(region: Region) -> Preview:
     limits = np.iinfo(np.int16)
+    first = np.array([part.start for part in region.shown])[::-1]
+    grid = region.grid.part(first, [part.stop - part.start for part in region.shown][::-1])
     return Preview(
         modality="ct",
-        pixels=region.volume.clip(limits.min, limits.max).astype(np.int16),
-        mask=region.mask,
-        spacing=region.grid.spacing,
-        origin=region.grid.origin,
-        direction=region.grid.direction,
+        pixels=region.volume[region.shown].clip(limits.min, limits.max).astype(np.int16),
+        mask=region.mask[region.shown],
+        spacing=grid.spacing,
+        origin=grid.origin,
+        direction=grid.direction,
     )
 
 

@@ -146,7 +146,7 @@ class StudySettings(Settings):
             for name in (*self.methods.aggregators, *self.methods.options):
                 aggregators[name]
             ct_encoders[self.ct.encoder]
-            slide_encoders[self.slide.encoder]
+            slide_encoders[self.slide.encoder].require(self.slide)
         except UserError as error:
             raise ValueError(str(error)) from None
         return self

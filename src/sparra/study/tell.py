@@ -10,9 +10,6 @@ from rich.table import Table
 
 from sparra.cohort.check import Cohort
 from sparra.cohort.problems import Problem
-from sparra.encoders import EncoderCard
-from sparra.pathology.encoders import slide_encoders
-from sparra.radiology.encoders import ct_encoders
 from sparra.study.learn import modalities_of
 from sparra.study.settings import StudySettings
 from sparra.survival.summary import summarise_metrics, wide_table
@@ -59,24 +56,6 @@ def plan_table(settings: StudySettings, cohort: Cohort) -> Table:
 def problem_lines(problems: Iterable[Problem]) -> list[str]:
     """Return one line a problem."""
     return [f"[yellow]{problem.stage} failed:[/yellow] {escape(str(problem))}" for problem in problems]
-
-
-def encoders_table() -> Table:
-    """Return all registered encoders."""
-    table = Table("encoder", "modality", "features", "input", "resolution", "licence", "weights", title="Encoders")
-    cards: list[EncoderCard] = [ct_encoders[name].card for name in ct_encoders]
-    cards += [slide_encoders[name].card for name in slide_encoders]
-    for card in cards:
-        table.add_row(
-            card.name,
-            card.modality,
-            str(card.dimension),
-            card.input_description,
-            card.resolution,
-            card.licence,
-            f"{card.weights}{' (gated)' if card.gated else ''}",
-        )
-    return table
 
 
 def results_table(metrics: Path) -> Table:

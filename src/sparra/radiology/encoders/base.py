@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.encoders import EncoderCard
+from sparra.radiology.encoders.region import RegionEncoder
 from sparra.radiology.patches import Patches
 from sparra.registry import Registry
 from sparra.settings import Settings
@@ -54,12 +55,12 @@ class CtEncoderEntry:
     settings : type of Settings
         Its own options, which stand under ``encoder_options`` in the study file.
     build : callable
-        Makes the encoder from an instance of `settings`.
+        Makes the encoder from an instance of `settings`: one of patches, or one that places its rows itself.
     """
 
     card: EncoderCard
     settings: type[Settings]
-    build: Callable[[Any], CtEncoder]
+    build: Callable[[Any], CtEncoder | RegionEncoder]
 
 
 ct_encoders: Registry[CtEncoderEntry] = Registry("CT encoder", "sparra.ct_encoders")

@@ -1,0 +1,77 @@
+"""Reading a foreign checkpoint without running anything that it holds."""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sparra.errors import UserError
+
+#: Training scripts pickle their options beside the tensors. Such objects are never built: a placeholder takes
+#: their place. A file that names anything of these modules is no honest checkpoint and is refused.
+_REFUSED_MODULES = frozenset(
+    {"builtins", "os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "importlib", "runpy", "pickle"}
+)
+
+
+class _Placeholder:
+    """Stands for an object of a class that is not loaded; keeps nothing and does nothing."""
+
+    def __init__(self, *_args: object, **_kwargs: object) -> None:
+        pass
+
+    def __setstate__(self, _state: object) -> None:
+        pass
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Read a checkpoint: safetensors, or PyTorch's format with ``weights_only=True``.
+
+    Returns
+    -------
+    mapping
+        As the file nests it; tensors on the CPU, memory-mapped where the format allows.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, damaged, of no known format, or holds what only running it would load.
+    """
+    if not path.is_file():
+        raise UserError("there is no such file of weights", path, "Correct the path")
+    try:
+        return load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:150]
+        what = f"the weights cannot be read, the file is damaged or of another format ({reason})"
+        raise UserError(what, path, "Download it again and compare its size and SHA-256 with its page") from None
+
+
+def _read_torch(path: Path) -> Any:
+    zipped = zipfile.is_zipfile(path)
+    unknown = _unknown_classes(path) if zipped else []
+    placeholders: list[Any] = [(_Placeholder, name) for name in unknown]
+    try:
+        with torch.serialization.safe_globals(placeholders), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about storage classes of old files
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if zipped else None)
+    except pickle.UnpicklingError:
+        what = "this file holds more than tensors and would have to be run to be read"
+        mend = "Save its tensors alone, as safetensors, on a machine where you trust it"
+        raise UserError(what, path, mend) from None
+
+
+def _unknown_classes(path: Path) -> list[str]:
+    """List the classes that PyTorch would not load, refusing those that no checkpoint needs."""
+    names: Iterable[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    for name in names:
+        if name.partition(".")[0] in _REFUSED_MODULES:
+            what = f"this file names '{name}', which no checkpoint needs"
+            raise UserError(what, path, "Do not use it; get the weights from their publisher")
+    return list(names)
