@@ -106,7 +106,7 @@ def extract_ct(
     if not region.mask.any():
         raise _too_small(volume_mm3, settings, mask)
     if isinstance(encoder, RegionEncoder):
-        rows = _whole_rows(encoder, region, scan, voxels, settings)
+        rows = _whole_rows(encoder, region, scan, voxels, tumour, settings)
     else:
         rows = _patch_rows(encoder, region, settings)
     bag = Bag(
@@ -154,10 +154,16 @@ def _patch_rows(encoder: CtEncoder, region: Region, settings: CtSettings) -> Row
 
 
 def _whole_rows(
-    encoder: RegionEncoder, region: Region, scan: Grid, voxels: NDArray[np.float32], settings: CtSettings
+    encoder: RegionEncoder,
+    region: Region,
+    scan: Grid,
+    voxels: NDArray[np.float32],
+    tumour: Tumour,
+    settings: CtSettings,
 ) -> Rows:
     inside = resample_mask(np.ones(voxels.shape, np.bool_), scan, region.grid)
-    whole = CtRegion(region.volume, region.mask, inside, region.grid, voxels, settings.minimum_tumour_fraction)
+    fraction = settings.minimum_tumour_fraction
+    whole = CtRegion(region.volume, region.mask, inside, region.grid, voxels, fraction, scan, tumour)
     return encoder.encode_region(whole)
 
 

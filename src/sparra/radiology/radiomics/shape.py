@@ -39,8 +39,8 @@ SHAPE_IBSI_IDS = {
     "morph_vol_dens_conv_hull": "R3ER",
     "morph_area_dens_conv_hull": "7T7F",
 }
-#: Largest diameters within a plane, as PyRadiomics defines them; IBSI has none. The axis that stays fixed: z, y, x.
-PLANE_DIAMETERS = ("morph_diam_slice", "morph_diam_row", "morph_diam_column")
+#: Largest diameters within a plane, as PyRadiomics defines them; IBSI has none.
+PLANE_DIAMETERS = ("morph_diam_xy", "morph_diam_xz", "morph_diam_yz")
 #: Features of the mask and of the intensities in it.
 SPATIAL_IBSI_IDS = {
     "morph_com": "KLMA",
