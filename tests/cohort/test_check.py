@@ -4,7 +4,7 @@ import pytest
 
 from sparra.cohort.check import check_cohort, flow_of
 from sparra.cohort.settings import CohortSettings
-from sparra.cohort.tables import ImageRecord, read_images, read_subjects, read_table, subject_key
+from sparra.cohort.tables import ImageRecord, read_images, read_labels, read_subjects, read_table, subject_key
 from sparra.errors import UserError
 
 SUBJECTS = "subject_id,time,event,age\nA,10,1,50\nB,20,Alive,60\nC,,1,70\nD,5,Lost,40\nE,7,0,30\nE,8,0,30\nF,3,1,20\n"
@@ -80,6 +80,8 @@ def test_image_cells_are_read(settings: CohortSettings) -> None:
     [
         ("label", "2+x", "label"),
         ("label", "0", "background"),
+        ("label", "GTV; ", "empty name"),
+        ("resample_mask", "maybe", "resample_mask"),
         ("mpp", "-1", "mpp"),
         ("spacing_mm", "1x1", "spacing"),
     ],
@@ -90,6 +92,33 @@ def test_bad_image_cells_are_problems(tmp_path: Path, column: str, cell: str, wo
     _, problems = read_images(path)
     assert len(problems) == 1
     assert word in problems[0].what
+
+
+@pytest.mark.parametrize(
+    ("cell", "label"),
+    [
+        ("2", (2,)),
+        ("2.0", (2,)),
+        ("1+3", (1, 3)),
+        ("GTV p", ("GTV p",)),
+        ("GTV+5mm", ("GTV+5mm",)),
+        ("GTV p; GTV n", ("GTV p", "GTV n")),
+        ("", None),
+    ],
+)
+def test_labels_by_value_or_name(cell: str, label: tuple | None) -> None:
+    assert read_labels(cell) == label
+
+
+def test_several_series_of_one_folder_are_several_images(tmp_path: Path) -> None:
+    path = tmp_path / "images.csv"
+    rows = ["A,ct,dicom,2,m.nii,yes", "A,ct,dicom,3,m.nii,", "B,ct,dicom,4,m.nii,no", "C,ct,dicom,4,m.nii,"]
+    path.write_text("\n".join(["subject_id,modality,path,series,mask,resample_mask", *rows]))
+    images, problems = read_images(path)
+    assert [(image.series, image.resample_mask) for image in images] == [("2", True), ("3", False)]
+    assert len({image.key for image in images}) == 2
+    assert len(problems) == 2
+    assert "listed for 2 subjects: B, C" in problems[0].what
 
 
 def test_union_of_labels_and_spacing_are_read(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from sparra.radiology.geometry import Grid
 
 PATIENT = "Doe^Jane"
+FRAME, STUDY = generate_uid(), generate_uid()
 
 
 def rotation(*angles: float) -> NDArray[np.float64]:
@@ -71,6 +72,7 @@ def write_dicom(
     pixel_mm: tuple[float, float],
     series: str,
     modality: str = "CT",
+    number: str = "",
 ) -> None:
     data = pydicom.Dataset()
     data.file_meta = FileMetaDataset()
@@ -80,8 +82,13 @@ def write_dicom(
     data.SOPClassUID = CTImageStorage
     data.PatientName, data.PatientID = PATIENT, "secret-4711"
     data.SeriesInstanceUID, data.Modality = series, modality
+    data.FrameOfReferenceUID, data.StudyInstanceUID = FRAME, STUDY
+    data.SeriesNumber = number
+    data.PatientBirthDate = data.PatientSex = data.StudyDate = data.StudyTime = data.StudyID = ""
+    data.AccessionNumber = data.ReferringPhysicianName = ""
     data.ImagePositionPatient = [f"{value:.6f}" for value in position]
     data.ImageOrientationPatient = [f"{value:.8f}" for value in axes[:, :2].T.ravel()]
+    data.SliceThickness = "3"
     data.PixelSpacing = [pixel_mm[1], pixel_mm[0]]
     data.Rows, data.Columns = pixels.shape
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -101,6 +108,7 @@ def write_series(tmp_path: Path, oblique_grid: Grid) -> Callable[..., Path]:
         shear: float = 0.0,
         name: str = "series",
         modality: str = "CT",
+        number: str = "",
     ) -> Path:
         folder, grid = tmp_path / name, oblique_grid
         folder.mkdir(exist_ok=True)
@@ -108,7 +116,7 @@ def write_series(tmp_path: Path, oblique_grid: Grid) -> Callable[..., Path]:
         for k in range(len(hu)) if keep is None else keep:
             position = grid.to_mm([shear * k, 0, k])
             file = folder / f"{(k * 7) % 31:02d}-{series[-6:]}.dcm"
-            write_dicom(file, hu[k] + 1024, position, grid.direction, grid.spacing[:2], series, modality)
+            write_dicom(file, hu[k] + 1024, position, grid.direction, grid.spacing[:2], series, modality, number)
         return folder
 
     return write

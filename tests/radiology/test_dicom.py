@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -48,10 +49,42 @@ def test_missing_slice_is_located(write_series: Writer, hu: np.ndarray, oblique_
     assert "a gap of 6.00 mm where others are 3.00 mm" in sentence
 
 
-def test_two_series_are_listed_by_their_length(write_series: Writer, hu: np.ndarray) -> None:
-    write_series(hu)
-    sentence = refused(write_series(hu, keep=range(3)))
-    assert "2 series: 14 slices (CT), 3 slices (CT)" in sentence
+def test_one_of_several_series_by_number_or_uid(write_series: Writer, hu: np.ndarray) -> None:
+    write_series(hu, number="12")
+    folder = write_series(hu + 7, keep=range(4, 9), number="3")
+    assert "2 series (series 3: 5 slices (CT), series 12: 14 slices (CT))" in refused(folder)
+    whole, part = (sitk.GetArrayFromImage(read_ct(folder, series=number)) for number in ("12", "3"))
+    np.testing.assert_array_equal(whole, hu)
+    np.testing.assert_array_equal(part, hu[4:9] + 7)
+    uid = str(pydicom.dcmread(find_series(folder, "3").files[0]).SeriesInstanceUID)
+    assert find_series(folder, uid).files == find_series(folder, "3").files
+    with pytest.raises(UserError, match="the series asked for is not in the folder"):
+        find_series(folder, "5")
+    write_series(hu, number="3")
+    with pytest.raises(UserError, match="2 series bear the number asked for"):
+        find_series(folder, "3")
+
+
+def test_slices_in_folders_below_and_masks_beside(write_series: Writer, hu: np.ndarray, tmp_path: Path) -> None:
+    series = write_series(hu)
+    (tmp_path / "export").mkdir()
+    series.rename(tmp_path / "export" / "0001")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_ct(tmp_path / "export")), hu)
+    write_series(hu, name="export/0001", modality="SEG")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_ct(tmp_path / "export")), hu)
+
+
+def test_each_slice_is_rescaled_by_its_own_slope(write_series: Writer, hu: np.ndarray) -> None:
+    folder = write_series(hu)
+    for index, path in enumerate(find_series(folder).files):
+        header = pydicom.dcmread(path)
+        header.RescaleSlope, header.RescaleIntercept = 1 + index, -1024 + index
+        header.save_as(path)
+    expected = [(hu[k] + 1024.0) * (1 + k) - 1024 + k for k in range(len(hu))]
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_ct(folder)), expected)
+    del header.RescaleIntercept
+    header.save_as(path)
+    assert "not in HU" in refused(folder)
 
 
 def test_doubled_positions(write_series: Writer, hu: np.ndarray, oblique_grid: Grid) -> None:

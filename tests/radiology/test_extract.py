@@ -3,8 +3,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 
+from sparra.bags import write_bag
 from sparra.encoders import EncoderCard
 from sparra.radiology.encoders import CtEncoderEntry, ct_encoders
 from sparra.radiology.errors import (
@@ -16,10 +19,12 @@ from sparra.radiology.errors import (
 )
 from sparra.radiology.extract import extract_ct
 from sparra.radiology.geometry import Grid
+from sparra.radiology.io import Reading, read_pair
 from sparra.radiology.patches import Patches
 from sparra.radiology.settings import CtSettings
 from sparra.settings import Settings
 
+PATIENT = "Doe^Jane"  # as written by conftest.write_dicom
 DATA = Path(__file__).parents[3] / "shared" / "data"
 STS = DATA / "sts-ct"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data beside the project")
@@ -199,6 +204,42 @@ def test_dicom_and_nifti_of_one_patient_agree() -> None:
     dicom, _ = extract_ct(STS / "dicom" / "STS_019" / "CT" / "image", mask, 1, CtSettings())
     np.testing.assert_allclose(dicom.positions, nifti.positions, atol=1e-3)
     np.testing.assert_allclose(dicom.features, nifti.features, rtol=1e-4, atol=1e-4)
+
+
+@needs_data
+@pytest.mark.real_data
+def test_structure_set_gives_the_voxels_and_features_of_the_published_mask() -> None:
+    """STS_019: the mask of the NIfTI was made by others (MIRP) from this RTSTRUCT."""
+    published = STS / "nifti" / "STS_019"
+    series, structures = (STS / "dicom" / "STS_019" / "CT" / part for part in ("image", "mask"))
+    ct, drawn = read_pair(series, structures, "GTV_Mass_CT", Reading())
+    mask = sitk.GetArrayFromImage(drawn) > 0
+    voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(published / "CT_image.nii.gz")))
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(published / "CT_mask.nii.gz"))) > 0
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ct), voxels)
+    assert 2 * (mask & expected).sum() / (mask.sum() + expected.sum()) >= 0.99
+    nifti, _ = extract_ct(published / "CT_image.nii.gz", published / "CT_mask.nii.gz", 1, CtSettings())
+    dicom, _ = extract_ct(series, structures, "GTV_Mass_CT", CtSettings())
+    np.testing.assert_allclose(dicom.positions, nifti.positions, atol=1e-3)
+    np.testing.assert_allclose(dicom.features, nifti.features, rtol=1e-3, atol=1e-3)
+
+
+def test_no_identifier_of_the_patient_reaches_the_bag(
+    write_series: Callable, oblique_grid: Grid, block_mask: np.ndarray, tmp_path: Path
+) -> None:
+    folder = write_series(np.random.default_rng(0).integers(-50, 150, block_mask.shape).astype(np.int16))
+    image = sitk.GetImageFromArray(block_mask)
+    image.SetMetaData("PatientName", PATIENT)
+    image.SetSpacing(oblique_grid.spacing)
+    image.SetOrigin(oblique_grid.origin)
+    image.SetDirection(oblique_grid.direction.ravel().tolist())
+    sitk.WriteImage(image, str(tmp_path / "mask.nrrd"))
+    assert PATIENT.encode() in (tmp_path / "mask.nrrd").read_bytes()
+    bag, preview = extract_ct(folder, tmp_path / "mask.nrrd", 1, CtSettings())
+    write_bag(tmp_path / "bag.h5", bag, preview)
+    header = pydicom.dcmread(next(folder.iterdir()))
+    for secret in (PATIENT, "secret-4711", header.SeriesInstanceUID, header.FrameOfReferenceUID):
+        assert secret.encode() not in (tmp_path / "bag.h5").read_bytes()
 
 
 @needs_data

@@ -150,8 +150,10 @@ def test_check_refuses(tmp_path: Path, ct_path: Path, write_series: Callable, vo
     with pytest.raises(UserError, match=r"label is 0"):
         check_ct(ct_path, ct_path, 0)
     folder = write_series(voxels)
-    with pytest.raises(UserError, match="not read yet"):
+    with pytest.raises(UserError, match="0 masks in DICOM-SEG or RTSTRUCT"):
         check_ct(folder, folder, 1)
+    with pytest.raises(UserError, match="the CT is one file"):
+        check_ct(ct_path, ct_path, 1, series="3")
     with pytest.raises(UserError, match="no such file"):
         check_ct(ct_path, tmp_path / "none.nii.gz", 1)
     check_ct(folder, ct_path, [1, 2])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparra.cohort.problems import Problem, problem_of
+from sparra.cohort.review import apply_review
 from sparra.cohort.settings import CohortSettings
 from sparra.cohort.tables import ImageRecord, Subject, read_images, read_subjects
 from sparra.errors import UserError
@@ -73,6 +74,9 @@ def check_cohort(
     subjects, problems, listed = read_subjects(settings.subjects, follow_up)
     images, image_problems = read_images(settings.images)
     problems += image_problems
+    if settings.review is not None:
+        images, review_problems = apply_review(images, settings.review)
+        problems += review_problems
     known = set(listed)
     usable: dict[str, list[ImageRecord]] = defaultdict(list)
     for image in track(images):

@@ -15,7 +15,8 @@ from sparra.errors import UserError
 from sparra.modality import Modality
 from sparra.registry import nearest_name
 
-IMAGE_COLUMNS = ("subject_id", "modality", "path", "mask", "label", "mpp", "spacing_mm")
+IMAGE_COLUMNS = ("subject_id", "modality", "path", "series", "mask", "label", "resample_mask", "mpp", "spacing_mm")
+YES, NO = ("yes", "true", "1"), ("", "no", "false", "0")
 EVENT_MEND = "Use 0/1, true/false, Alive/Dead, Living/Deceased or 0:LIVING/1:DECEASED"
 
 
@@ -52,8 +53,8 @@ class ImageRecord:
         CT (file or DICOM folder), slide, or a bag of features.
     mask : Path or None
         Mask of a CT.
-    label : tuple of int or None
-        Label values of the region of interest; None = the study's setting.
+    label : tuple of int or str, or None
+        Labels of the region of interest by value or name; None = the study's setting.
     mpp : float or None
         Micrometres per pixel that replace a slide's metadata.
     spacing_mm : tuple of float or None
@@ -61,18 +62,24 @@ class ImageRecord:
     row : int
         Row in the file, the header being row 1.
     source : str
-        Modality, path, mask and label as written in the row.
+        Modality, path, mask, label and series as written in the row.
+    series : str or None
+        SeriesNumber or SeriesInstanceUID of a CT whose folder holds several series.
+    resample_mask : bool
+        Whether the mask's own geometry is to be believed although it differs from the CT's.
     """
 
     subject_id: str
     modality: Modality
     path: Path
     mask: Path | None
-    label: tuple[int, ...] | None
+    label: tuple[int | str, ...] | None
     mpp: float | None
     spacing_mm: tuple[float, ...] | None
     row: int
     source: str
+    series: str | None = None
+    resample_mask: bool = False
 
     @property
     def key(self) -> str:
@@ -238,15 +245,15 @@ def read_images(path: Path) -> tuple[list[ImageRecord], list[Problem]]:
 
 def _without_repeats(images: list[ImageRecord], problems: list[Problem], path: Path) -> list[ImageRecord]:
     """Keep one row of an image that a subject has twice, none of one that two subjects claim."""
-    owners: dict[Path, set[str]] = defaultdict(set)
+    owners: dict[tuple[Path, str | None], set[str]] = defaultdict(set)
     for image in images:
-        owners[image.path.resolve()].add(image.subject_id)
-    seen: set[tuple[Path, Path | None, tuple[int, ...] | None]] = set()
+        owners[image.path.resolve(), image.series].add(image.subject_id)
+    seen: set[tuple[Path, str | None, Path | None, tuple[int | str, ...] | None]] = set()
     kept = []
     for image in images:
         where = f"{path}, row {image.row}"
-        claimed = owners[image.path.resolve()]
-        content = (image.path.resolve(), image.mask and image.mask.resolve(), image.label)
+        claimed = owners[image.path.resolve(), image.series]
+        content = (image.path.resolve(), image.series, image.mask and image.mask.resolve(), image.label)
         if len(claimed) > 1:
             what = f"image {image.path} is listed for {len(claimed)} subjects: {', '.join(sorted(claimed))}"
             problems.append(Problem(what, where, "Keep it with the subject it is of", image.subject_id))
@@ -270,31 +277,47 @@ def _image(row: dict[str, str], folder: Path, number: int) -> ImageRecord:
     if not row["path"]:
         raise UserError("the path is empty", mend="Give the image's file, or remove the row")
     mpp = _numbers(row.get("mpp", ""), "mpp", count=1)
+    source = "|".join(row.get(column, "") for column in ("modality", "path", "mask", "label"))
+    series = row.get("series") or None
     return ImageRecord(
         subject_id=row["subject_id"],
         modality=modality,
         path=(folder / row["path"]).absolute(),
         mask=(folder / row["mask"]).absolute() if row.get("mask") else None,
-        label=_labels(row.get("label", "")),
+        label=read_labels(row.get("label", "")),
         mpp=mpp[0] if mpp else None,
         spacing_mm=_numbers(row.get("spacing_mm", ""), "spacing_mm", count=3),
         row=number,
-        source="|".join(row.get(column, "") for column in ("modality", "path", "mask", "label")),
+        source=f"{source}|{series}" if series else source,
+        series=series,
+        resample_mask=_yes(row.get("resample_mask", "")),
     )
 
 
-def _labels(cell: str) -> tuple[int, ...] | None:
-    """Read ``2`` or a union such as ``2+3``."""
+def read_labels(cell: str) -> tuple[int | str, ...] | None:
+    """Read ``2``, a union such as ``2+3``, a name, or names joined by ``;`` (a name may hold a plus)."""
     if not cell:
         return None
-    try:
-        # A spreadsheet writes 2 as 2.0 where other rows have no label.
-        labels = tuple(int(re.sub(r"\.0+$", "", part.strip())) for part in re.split(r"[+;]", cell))
-    except ValueError:
-        raise UserError(f"label '{cell}' is not a number", mend="Use e.g. 2, or 2+3 for a union") from None
+    # A spreadsheet writes 2 as 2.0 where other rows have no label.
+    parts = [re.sub(r"\.0+$", "", part.strip()) for part in re.split(r"[+;]", cell)]
+    numeric = [bool(re.fullmatch(r"-?\d+", part)) for part in parts]
+    if any(numeric) and not all(numeric):
+        raise UserError(f"label '{cell}' mixes numbers and names", mend="Use e.g. 2, 2+3, a name, or name; other name")
+    if not any(numeric):
+        names = tuple(part.strip() for part in cell.split(";"))
+        if not all(names):
+            raise UserError(f"label '{cell}' holds an empty name", mend="Use e.g. 2, 2+3, a name, or name; other name")
+        return names
+    labels = tuple(int(part) for part in parts)
     if min(labels) <= 0:
         raise UserError(f"label '{cell}' is the background", mend="Use the label's value in the mask, e.g. 2")
     return labels
+
+
+def _yes(cell: str) -> bool:
+    if cell.lower() not in (*YES, *NO):
+        raise UserError(f"resample_mask '{cell}' cannot be read", mend="Use yes, or leave it empty")
+    return cell.lower() in YES
 
 
 def _numbers(cell: str, column: str, count: int) -> tuple[float, ...] | None:

@@ -1,8 +1,10 @@
 """A folder with one DICOM CT series: which files, in which order, on which grid.
 
-Only geometry, modality and the series' identity are read; no message repeats an identifier or patient data.
+Only geometry, modality, rescaling and the identity of series and frame of reference are read; no message repeats
+an identifier or patient data. Series are told apart by their number, which identifies nobody.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,10 @@ _GAP_TOLERANCE = 0.05
 _ROUNDING_MM = 0.1
 _TAGS = [
     "SeriesInstanceUID",
+    "SeriesNumber",
+    "FrameOfReferenceUID",
+    "RescaleSlope",
+    "RescaleIntercept",
     "Modality",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -27,6 +33,8 @@ _TAGS = [
     "Columns",
     "NumberOfFrames",
 ]
+#: Objects that lie beside a series, such as its masks, and are no slices of it.
+_NO_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG")
 
 
 @dataclass(frozen=True)
@@ -37,10 +45,13 @@ class DicomSeries:
     ----------
     files : tuple of Path
     grid : Grid
+    frame : str
+        UID of the frame of reference, empty where the slices name none; never shown or stored.
     """
 
     files: tuple[Path, ...]
     grid: Grid
+    frame: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,30 +62,69 @@ class _Slice:
     pixel_mm: NDArray[np.float64]
     size: tuple[int, int]
     modality: str
+    number: str
+    frame: str
+    in_hu: bool
 
 
-def find_series(folder: Path) -> DicomSeries:
-    """Find the one CT series in `folder`, not in folders below it.
+def find_series(folder: Path, series: str | None = None) -> DicomSeries:
+    """Find one CT series in `folder`, or, if no slice lies there, in the folders below it.
+
+    Parameters
+    ----------
+    folder : Path
+    series : str, optional
+        SeriesNumber or SeriesInstanceUID of the one to take where there are several.
 
     Raises
     ------
     UserError
-        If there is no series or more than one, it is no CT, or its slices do not make an even stack.
+        If there is no series or more than one to choose from, it is no CT, or its slices do not make an even
+        stack: slices missing, doubled, or shifted sideways by a tilted gantry.
     """
-    series: dict[str, list[_Slice]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and (found := _read_slice(path)):
-            series.setdefault(found[0], []).append(found[1])
-    if not series:
+    found = _series_of(path for path in sorted(folder.iterdir()) if path.is_file())
+    if not found:
+        found = _series_of(path for path in sorted(folder.rglob("*")) if path.is_file())
+    if not found:
         raise UserError("no DICOM slices in this folder", folder, "Name the folder that holds the series itself")
-    if len(series) > 1:
-        kinds = sorted(((len(s), s[0].modality) for s in series.values()), reverse=True)
-        listing = ", ".join(f"{count} slices ({modality})" for count, modality in kinds)
-        raise UserError(f"the folder holds {len(series)} series: {listing}", folder, "Keep one CT series in a folder")
-    (slices,) = series.values()
+    slices = _chosen(found, series, folder)
     if slices[0].modality != "CT":
         raise UserError(f"the series is {slices[0].modality}, not CT", folder)
+    if not all(plane.in_hu for plane in slices):
+        raise UserError(
+            "a slice lacks RescaleSlope or RescaleIntercept, so its voxels are not in HU", folder, "Export it again"
+        )
     return _stack(slices, folder)
+
+
+def _series_of(paths: Iterable[Path]) -> dict[str, list[_Slice]]:
+    series: dict[str, list[_Slice]] = {}
+    for path in paths:
+        if plane := _read_slice(path):
+            series.setdefault(plane[0], []).append(plane[1])
+    return series
+
+
+def _chosen(found: dict[str, list[_Slice]], series: str | None, folder: Path) -> list[_Slice]:
+    """Return the slices of the series asked for, or of the only one."""
+    wanted = [s for uid, s in found.items() if series is None or series in (uid, s[0].number)]
+    if len(wanted) == 1:
+        return wanted[0]
+    kinds = sorted(((s[0].number or "without number", len(s), s[0].modality) for s in found.values()), key=_by_number)
+    listing = ", ".join(f"series {number}: {count} slices ({modality})" for number, count, modality in kinds)
+    if series is None:
+        what = f"the folder holds {len(found)} series ({listing})"
+        mend = "Name one in the column 'series' by its number or SeriesInstanceUID, or keep one CT series in a folder"
+    elif wanted:
+        what = f"{len(wanted)} series bear the number asked for ({listing})"
+        mend = "Name one in the column 'series' by its SeriesInstanceUID"
+    else:
+        what, mend = f"the series asked for is not in the folder, which holds {listing}", "Correct 'series'"
+    raise UserError(what, folder, mend)
+
+
+def _by_number(kind: tuple[str, int, str]) -> tuple[int, tuple[str, int, str]]:
+    return (int(kind[0]) if kind[0].isdigit() else 1 << 31, kind)
 
 
 def _read_slice(path: Path) -> tuple[str, _Slice] | None:
@@ -82,6 +132,8 @@ def _read_slice(path: Path) -> tuple[str, _Slice] | None:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
     except (InvalidDicomError, EOFError):
+        return None
+    if header.get("Modality") in _NO_IMAGES:
         return None
     if "ImagePositionPatient" not in header:
         if int(header.get("NumberOfFrames", 1) or 1) > 1:
@@ -95,6 +147,9 @@ def _read_slice(path: Path) -> tuple[str, _Slice] | None:
             np.asarray(header.PixelSpacing, np.float64)[::-1],
             (int(header.Columns), int(header.Rows)),
             str(header.get("Modality", "of unknown modality")),
+            str(header.get("SeriesNumber") or ""),
+            str(header.get("FrameOfReferenceUID", "")),
+            "RescaleSlope" in header and "RescaleIntercept" in header,
         )
     except (AttributeError, TypeError, ValueError):
         raise UserError("a DICOM slice lacks its orientation, pixel spacing or size", path) from None
@@ -133,7 +188,7 @@ def _stack(slices: list[_Slice], folder: Path) -> DicomSeries:
     direction = np.stack([axes[0], axes[1], normal], axis=1)
     spacing = (float(first.pixel_mm[0]), float(first.pixel_mm[1]), gap)
     grid = Grid((*first.size, len(slices)), spacing, tuple(positions[0].tolist()), direction)
-    return DicomSeries(tuple(s.path for s in slices), grid)
+    return DicomSeries(tuple(s.path for s in slices), grid, first.frame)
 
 
 def _even_gap(heights: NDArray[np.float64], folder: Path) -> float:

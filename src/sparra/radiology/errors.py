@@ -15,6 +15,10 @@ class MaskTooSmallError(UserError):
     """The chosen component is smaller than the settings allow; the sentence gives its volume in mm³."""
 
 
+class OutsideImageError(UserError):
+    """Part of the mask lies outside its CT; the sentence gives its volume in mm³."""
+
+
 class GeometryMismatchError(UserError):
     """CT and mask lie on different grids; the sentence gives the differences in voxels and mm."""
 

@@ -23,7 +23,10 @@ from sparra.radiology.encoders import CtEncoder, ct_encoders
 from sparra.radiology.encoders.region import CtRegion, RegionEncoder, Rows, Triple
 from sparra.radiology.errors import MaskTooSmallError, NonFiniteVoxelsError
 from sparra.radiology.geometry import Grid
-from sparra.radiology.io import read_ct, read_mask
+from sparra.radiology.io import Reading, read_pair
+from sparra.radiology.masks import mask_kind
+from sparra.radiology.masks.labels import Labels
+from sparra.radiology.masks.provenance import read_mask_provenance
 from sparra.radiology.patches import overhang, place_patches
 from sparra.radiology.region import Tumour, select_tumour
 from sparra.radiology.resample import isotropic_grid, needed_box, resample_image, resample_mask
@@ -53,9 +56,12 @@ class Region:
 def extract_ct(
     image: Path,
     mask: Path,
-    label: int | Sequence[int] | None,
+    label: Labels | None,
     settings: CtSettings,
     spacing_mm: Sequence[float] | None = None,
+    *,
+    series: str | None = None,
+    resample_mask: bool = False,
 ) -> tuple[Bag, Preview]:
     """Turn one CT and its mask into a bag and a preview.
 
@@ -66,14 +72,18 @@ def extract_ct(
     Parameters
     ----------
     image : Path
-        NIfTI or NRRD file, or a folder with one DICOM CT series.
+        NIfTI or NRRD file, or a folder of DICOM slices.
     mask : Path
-        NIfTI or NRRD file on the CT's grid.
-    label : int, sequence of int or None
-        Label of the tumour; None takes the one in `settings`.
+        Label map, DICOM-SEG or RTSTRUCT.
+    label : int, str, sequence of them or None
+        Label of the tumour, see `sparra.radiology.masks.read_mask`; None takes the one in `settings`.
     settings : CtSettings
     spacing_mm : sequence of float, optional
         Voxel size along x, y, z that replaces the headers' of CT and mask.
+    series : str, optional
+        SeriesNumber or SeriesInstanceUID, where the folder holds several.
+    resample_mask : bool
+        Whether a mask off the CT's lattice is resampled onto it; so does `settings.resample_mask`.
 
     Returns
     -------
@@ -88,11 +98,9 @@ def extract_ct(
         And its subclasses of `sparra.radiology.errors`, one sentence for whatever is wrong with the files.
     """
     wanted = settings.label if label is None else label
-    ct_image = read_ct(image, spacing_mm is not None)
-    mask_image = read_mask(mask, ct_image, wanted, spacing_mm is not None)
-    if spacing_mm is not None:
-        ct_image.SetSpacing(tuple(spacing_mm))
-        mask_image.SetSpacing(tuple(spacing_mm))
+    voxel_size = tuple(spacing_mm) if spacing_mm is not None else None
+    reading = Reading(voxel_size, series, resample_mask or settings.resample_mask)
+    ct_image, mask_image = read_pair(image, mask, wanted, reading)
     scan = Grid.of(ct_image)
     tumour = select_tumour(sitk.GetArrayViewFromImage(mask_image).view(bool), settings.component)
     volume_mm3 = float(tumour.mask.sum()) * scan.voxel_mm3
@@ -119,7 +127,8 @@ def extract_ct(
         provenance={
             "encoder": asdict(entry.card),
             "settings": settings.model_dump(mode="json"),
-            "label": wanted if isinstance(wanted, int) else list(wanted),
+            "label": wanted if isinstance(wanted, int | str) else list(wanted),
+            "mask": {"kind": mask_kind(mask), "may_be_resampled": reading.resample_mask, **read_mask_provenance(mask)},
             "source_sha256": {"image": sha256_of(image), "mask": sha256_of(mask)},
             "scan_spacing_mm": list(scan.spacing),
             "scan_size": list(scan.size),

@@ -64,27 +64,79 @@ class Grid:
         return float(np.prod(self.spacing))
 
 
-def require_same_grid(ct: Grid, mask: Grid, where: str | Path) -> None:
-    """Check that a mask lies on the CT's grid, every corner within `GEOMETRY_TOLERANCE_MM`.
+@dataclass(frozen=True)
+class Alignment:
+    """How the voxels of a mask's grid fall one to one on those of a CT's: by turned axes and a whole offset.
 
-    Raises
-    ------
-    GeometryMismatchError
-        Naming what differs: size in voxels, spacing, origin and far corner in mm.
+    Attributes
+    ----------
+    axes : tuple of int
+        The mask's axis (0 x, 1 y, 2 z) that runs along each axis of the CT.
+    signs : tuple of int
+        1, or -1 where it runs the other way.
+    start : tuple of int
+        CT voxel (x, y, z) of the mask's first corner once its axes are turned; may lie outside the CT.
+    size : tuple of int
+        Voxels of the turned mask along x, y, z.
     """
-    mend = "Resample the mask onto the CT's grid, or pair it with the CT it was drawn on"
+
+    axes: tuple[int, ...]
+    signs: tuple[int, ...]
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+
+    def covers(self, ct: Grid) -> bool:
+        """Tell whether the mask has the CT's voxels, no more and no fewer."""
+        return self.size == tuple(ct.size) and not any(self.start)
+
+    def turned(self, voxels: NDArray[Any]) -> NDArray[Any]:
+        """Return the mask's voxels [z, y, x] with the axes of the CT."""
+        order = [2 - self.axes[2 - axis] for axis in range(3)]
+        steps = tuple(slice(None, None, sign) for sign in reversed(self.signs))
+        return voxels.transpose(order)[steps]
+
+
+def alignment(ct: Grid, mask: Grid) -> Alignment | None:
+    """Return how `mask` is part of the CT's lattice, or None if it is not within `GEOMETRY_TOLERANCE_MM`.
+
+    A mask stored in another orientation, cropped, or without its empty slices is on the lattice: its voxels can
+    be put in place without interpolation. Whether its header is to be believed is another question: a mask as
+    large as its CT but shifted by whole voxels, or smaller but with the CT's origin, often has a wrong one.
+    """
+    turn = np.linalg.inv(ct.direction * np.asarray(ct.spacing)) @ (mask.direction * np.asarray(mask.spacing))
+    along = np.abs(turn).argmax(axis=0)  # the CT's axis along which each of the mask's runs
+    if sorted(along.tolist()) != [0, 1, 2]:
+        return None
+    signs = np.sign(turn[along, [0, 1, 2]]).astype(int)
+    first = np.rint(ct.to_index(mask.origin)).astype(int)
+    corners = np.array(list(product(*[(0, n - 1) for n in mask.size])))
+    on_ct = np.tile(first, (len(corners), 1))
+    on_ct[:, along] += signs * corners
+    if np.linalg.norm(ct.to_mm(on_ct) - mask.to_mm(corners), axis=1).max() > GEOMETRY_TOLERANCE_MM:
+        return None
+    axes = tuple(along.tolist().index(axis) for axis in range(3))
+    turned_size = tuple(mask.size[axis] for axis in axes)
+    turned_signs = tuple(int(signs[axis]) for axis in axes)
+    return Alignment(axes, turned_signs, tuple(on_ct.min(axis=0).tolist()), turned_size)
+
+
+def mismatch(ct: Grid, mask: Grid, where: str | Path) -> GeometryMismatchError:
+    """Return the error that tells how a mask's grid differs from its CT's: in voxels, mm and degrees."""
+    mend = (
+        "Pair it with the CT it was drawn on, or, if it is the right one, have it resampled:"
+        " 'yes' in the column 'resample_mask'"
+    )
     if ct.size != mask.size:
         counts = [" x ".join(map(str, grid.size)) for grid in (mask, ct)]
-        what = f"the mask has {counts[0]} voxels, its CT has {counts[1]}{_differences(ct, mask)}"
-        raise GeometryMismatchError(what, where, mend)
+        what = f"the mask has {counts[0]} voxels, its CT has {counts[1]}"
+        return GeometryMismatchError(what + _differences(ct, mask), where, mend)
     corners = np.array(list(product(*[(0, n - 1) for n in ct.size])))
     shift = float(np.linalg.norm(ct.to_mm(corners) - mask.to_mm(corners), axis=1).max())
-    if shift > GEOMETRY_TOLERANCE_MM:
-        what = (
-            f"the mask lies up to {shift:.4g} mm away from its CT (tolerance {GEOMETRY_TOLERANCE_MM} mm)"
-            f"{_differences(ct, mask)}"
-        )
-        raise GeometryMismatchError(what, where, mend)
+    what = (
+        f"the mask lies up to {shift:.4g} mm away from its CT (tolerance {GEOMETRY_TOLERANCE_MM} mm)"
+        f"{_differences(ct, mask)}"
+    )
+    return GeometryMismatchError(what, where, mend)
 
 
 def _differences(ct: Grid, mask: Grid) -> str:

@@ -9,8 +9,10 @@ from sparra.radiology.encoders import ct_encoders
 from sparra.radiology.region import Component
 from sparra.settings import Settings
 
+#: A label's number, or the name of a segment or region of interest.
+LabelName = PositiveInt | Annotated[str, Field(min_length=1)]
 #: One label of the mask, or several whose union is the tumour.
-Label = PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Label = LabelName | Annotated[tuple[LabelName, ...], Field(min_length=1)]
 
 
 class CtSettings(Settings):
@@ -20,8 +22,12 @@ class CtSettings(Settings):
     ----------
     spacing_mm : float
         Voxel size of the isotropic grid; the paper's code uses 1.024 mm.
-    label : int or tuple of int
-        The tumour's label in the mask; several are joined. A label in the images table goes before it.
+    label : int, str or tuple of them
+        The tumour's label in the mask, by number or name; several are joined. A label in the images table goes
+        before it.
+    resample_mask : bool
+        Whether masks off their CT's lattice are resampled onto it (nearest neighbour); else they are refused.
+        The images table can say so for one mask.
     component : {"largest", "all"}
         Whether only the largest 26-connected part of the label is kept.
     margin_mm : float
@@ -42,6 +48,7 @@ class CtSettings(Settings):
 
     spacing_mm: PositiveFloat = 1.024
     label: Label = 1
+    resample_mask: bool = False
     component: Component = "largest"
     margin_mm: float = Field(8.0, ge=0)
     patch_mm: PositiveFloat = 12.288

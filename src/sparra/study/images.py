@@ -1,5 +1,6 @@
 """From one row of ``images.csv`` to a bag on disk, by whichever reader fits."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,14 @@ def check_image(image: ImageRecord, ct: CtSettings) -> None:
     elif image.modality == "slide":
         check_slide(image.path, image.mpp)
     else:
-        check_ct(image.path, image.mask, image.label or ct.label, image.spacing_mm is not None)
+        check_ct(
+            image.path,
+            image.mask,
+            image.label or ct.label,
+            image.spacing_mm is not None,
+            series=image.series,
+            resample_mask=image.resample_mask or ct.resample_mask,
+        )
 
 
 def inputs_of(image: ImageRecord) -> dict[str, Path]:
@@ -46,7 +54,17 @@ def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtyp
     stage = {} if is_bag_file(image.path) else (ct if image.modality == "ct" else slide).model_dump(mode="json")
     label = list(image.label) if image.label else None
     spacing = list(image.spacing_mm) if image.spacing_mm else None
-    return {"settings": stage, "label": label, "mpp": image.mpp, "spacing_mm": spacing, "dtype": dtype}
+    # A series' UID identifies it, so only its digest is stored.
+    series = hashlib.sha256(image.series.encode()).hexdigest()[:16] if image.series else None
+    return {
+        "settings": stage,
+        "label": label,
+        "mpp": image.mpp,
+        "spacing_mm": spacing,
+        "series": series,
+        "resample_mask": image.resample_mask,
+        "dtype": dtype,
+    }
 
 
 def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtype: FloatType, output: Path) -> None:
@@ -73,4 +91,12 @@ def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings) -> tuple[B
         return extract_slide(image.path, image.mpp, slide)
     if image.mask is None:
         raise UserError("the CT has no mask", image.path, "Name its mask in the column 'mask'")
-    return extract_ct(image.path, image.mask, image.label or ct.label, ct, image.spacing_mm)
+    return extract_ct(
+        image.path,
+        image.mask,
+        image.label or ct.label,
+        ct,
+        image.spacing_mm,
+        series=image.series,
+        resample_mask=image.resample_mask,
+    )

@@ -202,7 +202,7 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
     resolved.setdefault("output", "output")
     if isinstance(resolved["output"], str):
         resolved["output"] = str(folder / resolved["output"])
-    for section, keys in (("cohort", ("subjects", "images")), ("evaluation", ("splits",))):
+    for section, keys in (("cohort", ("subjects", "images", "review")), ("evaluation", ("splits",))):
         values = resolved.get(section)
         if isinstance(values, dict):
             paths = {k: str(folder / values[k]) for k in keys if isinstance(values.get(k), str)}
