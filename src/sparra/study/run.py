@@ -27,7 +27,7 @@ from sparra.study.stages import GraphIndex, build_graphs, extract_bags, extracte
 
 Stage = Literal["extract", "graph", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
-FOLDERS = ("cohort", "features", "graphs", "models", "evaluation", "report")
+FOLDERS = ("cohort", "features", "graphs", "models", "evaluation", "report", "robustness")
 PACKAGES = ("numpy", "torch", "scikit-learn", "scikit-survival", "simpleitk", "openslide-python")
 
 
