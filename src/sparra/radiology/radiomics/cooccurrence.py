@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sparra.radiology.radiomics.summaries import summarise_pairs
+
 #: Feature names with the permanent identifiers of the IBSI reference manual.
 COOCCURRENCE_IBSI_IDS = {
     "cm_joint_max": "GYBY",
@@ -34,13 +36,14 @@ COOCCURRENCE_IBSI_IDS = {
 
 
 def cooccurrence_features(matrix: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Compute the 25 IBSI features of symmetric co-occurrence probabilities.
+    """Compute the 25 IBSI features of symmetric co-occurrence counts.
 
     Where all voxels have one level, correlation is 1 and both information correlations are 0.
 
     Parameters
     ----------
     matrix : ndarray of float64, shape (n_patches, n_levels, n_levels)
+        Counts or probabilities; none is empty.
 
     Returns
     -------
@@ -49,33 +52,34 @@ def cooccurrence_features(matrix: NDArray[np.float64]) -> dict[str, NDArray[np.f
     """
     n = matrix.shape[1]
     level = np.arange(1.0, n + 1)
-    marginal = matrix.sum(axis=2)
+    marginal, difference, sums = np.zeros((len(matrix), n)), np.zeros((len(matrix), n)), np.zeros((len(matrix), 4))
+    total = np.zeros((len(matrix), 2 * n - 1))
+    summarise_pairs(matrix, marginal, difference, total, sums)
+    largest, energy, joint_entropy, product_moment = sums.T
     mean = marginal @ level
-    # Around the mean of each patch: symmetric, so rows and columns share it.
-    centred = level - mean[:, None]
-    variance = (marginal * centred**2).sum(axis=1)
-    product_moment = np.einsum("pij,pi,pj->p", matrix, centred, centred)
-    difference, total = _diagonals(matrix)
+    # Symmetric, so rows and columns share mean and variance.
+    variance = (marginal * (level - mean[:, None]) ** 2).sum(axis=1)
     k = np.arange(n)
-    sums = np.arange(2.0, 2 * n + 1)
-    cluster = sums - 2 * mean[:, None]
+    both = np.arange(2.0, 2 * n + 1)
+    cluster = both - 2 * mean[:, None]
     diff_avg = difference @ k
-    joint_entropy, marginal_entropy = _entropy(matrix.reshape(len(matrix), -1)), _entropy(marginal)
+    marginal_entropy = _entropy(marginal)
     # By symmetry both of IBSI's HXY1 and HXY2 equal twice the marginal entropy.
     excess = np.maximum(2 * marginal_entropy - joint_entropy, 0.0)
     varied = (marginal > 0).sum(axis=1) > 1
+    square, cube = total * cluster**2, total * cluster**3
     return {
-        "cm_joint_max": matrix.max(axis=(1, 2)),
+        "cm_joint_max": largest,
         "cm_joint_avg": mean,
         "cm_joint_var": variance,
-        "cm_joint_entr": joint_entropy,
+        "cm_joint_entr": np.maximum(joint_entropy, 0.0),
         "cm_diff_avg": diff_avg,
         "cm_diff_var": (difference * (k - diff_avg[:, None]) ** 2).sum(axis=1),
         "cm_diff_entr": _entropy(difference),
-        "cm_sum_avg": total @ sums,
-        "cm_sum_var": (total * cluster**2).sum(axis=1),
+        "cm_sum_avg": total @ both,
+        "cm_sum_var": square.sum(axis=1),
         "cm_sum_entr": _entropy(total),
-        "cm_energy": (matrix**2).sum(axis=(1, 2)),
+        "cm_energy": energy,
         "cm_contrast": difference @ k**2,
         "cm_dissimilarity": diff_avg,
         "cm_inv_diff": difference @ (1 / (1 + k)),
@@ -85,24 +89,12 @@ def cooccurrence_features(matrix: NDArray[np.float64]) -> dict[str, NDArray[np.f
         "cm_inv_var": difference[:, 1:] @ (1 / k[1:] ** 2),
         "cm_corr": np.where(varied, product_moment / np.where(varied, variance, 1.0), 1.0),
         "cm_auto_corr": product_moment + mean**2,
-        "cm_clust_tend": (total * cluster**2).sum(axis=1),
-        "cm_clust_shade": (total * cluster**3).sum(axis=1),
-        "cm_clust_prom": (total * cluster**4).sum(axis=1),
+        "cm_clust_tend": square.sum(axis=1),
+        "cm_clust_shade": cube.sum(axis=1),
+        "cm_clust_prom": (cube * cluster).sum(axis=1),
         "cm_info_corr1": -excess / np.where(marginal_entropy > 0, marginal_entropy, 1.0),
         "cm_info_corr2": np.sqrt(1 - np.exp(-2 * excess)),
     }
-
-
-def _diagonals(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distributions of the levels' absolute difference (0..n-1) and of their sum (2..2n)."""
-    n = matrix.shape[1]
-    i, j = np.indices((n, n)).reshape(2, -1)
-    flat = matrix.reshape(len(matrix), -1)
-    differences = np.zeros((n * n, n))
-    differences[np.arange(n * n), np.abs(i - j)] = 1
-    sums = np.zeros((n * n, 2 * n - 1))
-    sums[np.arange(n * n), i + j] = 1
-    return flat @ differences, flat @ sums
 
 
 def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

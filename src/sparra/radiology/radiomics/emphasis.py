@@ -7,6 +7,8 @@ zone, distance from the border, alike neighbours plus one). IBSI gives the sixte
 import numpy as np
 from numpy.typing import NDArray
 
+from sparra.radiology.radiomics.summaries import summarise_sizes
+
 #: Names and IBSI identifiers of a family, in the order of `emphasis_features`.
 RUN_IBSI_IDS = {
     "rlm_sre": "22OV",
@@ -106,24 +108,23 @@ def emphasis_features(
     -------
     tuple of 17 ndarrays, each of shape (n,)
     """
-    total = counts.sum(axis=(1, 2))
-    p = counts / total[:, None, None]
-    level = np.arange(1.0, counts.shape[1] + 1)
-    of_level, of_size = p.sum(axis=2), p.sum(axis=1)
-    by_small, by_large = (np.einsum("nij,nj->ni", p, np.broadcast_to(w, of_size.shape)) for w in (sizes**-2, sizes**2))
+    n, levels, columns = counts.shape
+    of_level, of_size, sums = np.zeros((n, levels)), np.zeros((n, columns)), np.zeros((n, 7))
+    summarise_sizes(counts, sizes, of_level, of_size, sums)
+    total, low_small, high_small, low_large, high_large, entropy, squares = sums.T
+    level = np.arange(1.0, levels + 1)
     level_uniformity, size_uniformity = (of_level**2).sum(axis=1), (of_size**2).sum(axis=1)
     mean_level = of_level @ level
     mean_size = (of_size * sizes).sum(axis=1)
-    logs = np.log2(np.where(p > 0, p, 1.0))
     return (
-        by_small.sum(axis=1),
-        by_large.sum(axis=1),
+        (of_size * sizes**-2).sum(axis=1),
+        (of_size * sizes**2).sum(axis=1),
         of_level @ level**-2,
         of_level @ level**2,
-        by_small @ level**-2,
-        by_small @ level**2,
-        by_large @ level**-2,
-        by_large @ level**2,
+        low_small,
+        high_small,
+        low_large,
+        high_large,
         level_uniformity * total,
         level_uniformity,
         size_uniformity * total,
@@ -131,6 +132,6 @@ def emphasis_features(
         total / voxels,
         (of_level * (level - mean_level[:, None]) ** 2).sum(axis=1),
         (of_size * (sizes - mean_size[:, None]) ** 2).sum(axis=1),
-        np.maximum(-(p * logs).sum(axis=(1, 2)), 0.0),
-        (p**2).sum(axis=(1, 2)),
+        np.maximum(entropy, 0.0),
+        squares,
     )

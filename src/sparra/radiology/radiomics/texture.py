@@ -164,7 +164,7 @@ def _pair_features(counted: _Counted) -> Features:
         histogram = (own[:, :, None] == np.arange(1, n + 1)).sum(axis=1)
         matrices[lonely[:, None], 0, np.arange(n), np.arange(n)] = histogram
     filled, mean = _filled(matrices)
-    features = cooccurrence_features(filled / filled.sum(axis=(1, 2), keepdims=True))
+    features = cooccurrence_features(filled)
     return {name: mean(values) for name, values in features.items()}
 
 
