@@ -32,6 +32,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.graph_building
 	$(BIN)/python -m benchmarks.graph_loading
 	$(BIN)/python -m benchmarks.train_step
+	$(BIN)/python -m benchmarks.local_radiomics
 	$(BIN)/python -m benchmarks.planted --summary --methods mean abmil default
 
 clean:
