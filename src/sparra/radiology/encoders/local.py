@@ -14,13 +14,12 @@ from sparra.radiology.patches import Patches
 from sparra.radiology.radiomics.histogram import HISTOGRAM_IBSI_IDS, entropy_and_uniformity, level_counts
 from sparra.radiology.radiomics.intensity import INTENSITY_IBSI_IDS, intensity_statistics
 from sparra.radiology.radiomics.kernels import DIRECTIONS
+from sparra.radiology.radiomics.region import UNINFORMATIVE
 from sparra.radiology.radiomics.texture import TEXTURE_IBSI_IDS, TextureFamily, texture_features
 from sparra.settings import Settings
 
 LocalFamily = Literal["firstorder", "glcm", "glrlm", "glszm", "ngtdm", "gldm"]
 
-#: Left out: equal to another feature up to a factor, always 1, or unbounded near water.
-_LEFT_OUT = {"cm_sum_avg", "cm_sum_var", "cm_dissimilarity", "ngl_dc_perc", "stat_cov", "stat_qcod"}
 _HISTOGRAM = ("ih_entropy", "ih_uniformity")
 
 #: IBSI identifiers of each family's features, in the order of the columns.
@@ -33,7 +32,7 @@ LOCAL_FAMILIES: dict[LocalFamily, dict[str, str]] = {
     "gldm": TEXTURE_IBSI_IDS["gldm"],
 }
 LOCAL_FAMILIES = {
-    family: {name: ibsi for name, ibsi in ids.items() if name not in _LEFT_OUT}
+    family: {name: ibsi for name, ibsi in ids.items() if name not in UNINFORMATIVE}
     for family, ids in LOCAL_FAMILIES.items()
 }
 #: IBSI identifier of each feature.

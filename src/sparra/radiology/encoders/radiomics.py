@@ -9,11 +9,15 @@ from sparra.errors import UserError
 from sparra.radiology.encoders.base import CtEncoderEntry, ct_encoders
 from sparra.radiology.encoders.region import CtRegion, Rows, Triple
 from sparra.radiology.geometry import Grid
-from sparra.radiology.radiomics.region import REGION_IBSI_IDS, Family, RadiomicsSettings, region_features
+from sparra.radiology.radiomics.region import (
+    REGION_IBSI_IDS,
+    UNINFORMATIVE,
+    Family,
+    RadiomicsSettings,
+    region_features,
+)
 from sparra.radiology.region import bounding_box
 
-#: HU have no absolute zero, so these are unbounded or undefined near water.
-LEFT_OUT = ("stat_cov", "stat_qcod")
 #: What the encoder computes unless told otherwise; the spatial family's sums over all pairs of voxels are left out.
 _DEFAULT_FAMILIES: tuple[Family, ...] = ("shape", "intensity", "histogram", "glcm", "glrlm", "glszm", "ngtdm", "gldm")
 
@@ -35,7 +39,7 @@ class RadiomicsEncoder:
 
     def __init__(self, settings: RadiomicsSettings) -> None:
         self.settings = settings
-        self.feature_names = tuple(name for name in settings.ibsi_ids if name not in LEFT_OUT)
+        self.feature_names = tuple(name for name in settings.ibsi_ids if name not in UNINFORMATIVE)
 
     def extent(self, box: Triple, grid: Grid) -> Triple:
         """See `RegionEncoder.extent`: nothing beyond the tumour."""
@@ -71,7 +75,9 @@ ct_encoders.register("radiomics")(
         card=EncoderCard(
             name="radiomics",
             modality="ct",
-            dimension=sum(name not in LEFT_OUT for family in _DEFAULT_FAMILIES for name in REGION_IBSI_IDS[family]),
+            dimension=sum(
+                name not in UNINFORMATIVE for family in _DEFAULT_FAMILIES for name in REGION_IBSI_IDS[family]
+            ),
             input_description="the whole tumour in HU and its mask; one row. With families [shape] the mask alone",
             resolution="any",
             intensity="voxels outside intensity_range (-200 to 300 HU by default) do not count; 25 HU grey levels",

@@ -34,6 +34,9 @@ REGION_IBSI_IDS: dict[Family, dict[str, str | None]] = {
 }
 
 
+#: Features that encoders leave out: equal to another one up to a factor, always 1, or unbounded near water, since HU
+#: have no absolute zero.
+UNINFORMATIVE = frozenset({"cm_sum_avg", "cm_sum_var", "cm_dissimilarity", "ngl_dc_perc", "stat_cov", "stat_qcod"})
 _MAXIMUM_LEVELS = 1024
 
 
