@@ -5,7 +5,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,7 @@ def _patch_rows(encoder: CtEncoder, region: Region, settings: CtSettings) -> Row
     patches = place_patches(
         region.mask, settings.patch_voxels, settings.stride_voxels, settings.minimum_tumour_fraction
     )
+    patches = replace(patches, spacing_mm=settings.spacing_mm)
     features = encoder.encode(region.volume, region.mask, patches)
     size = (float(patches.edge),) * 3
     return Rows(features, patches.centres, size, patches.tumour_fraction, patches.candidates)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from sparra.radiology.encoders.local import LOCAL_FAMILIES, LOCAL_IBSI_IDS, Loca
 from sparra.radiology.patches import Patches, place_patches
 from sparra.radiology.radiomics.histogram import histogram_features
 from sparra.radiology.radiomics.intensity import intensity_statistics
+from sparra.radiology.radiomics.shape import shape_features
 from sparra.radiology.radiomics.texture import TEXTURE_IBSI_IDS, texture_features
 
 
@@ -98,3 +101,20 @@ def test_directions_may_be_averaged(volume: np.ndarray) -> None:
     found = dict(zip(encoder.feature_names, encoder.encode(volume, mask, patches)[0], strict=True))
     assert found["cm_contrast"] == pytest.approx(expected["cm_contrast"][0])
     assert found["rlm_lre"] == pytest.approx(expected["rlm_lre"][0])
+
+
+def test_shape_of_the_tumour_joins_every_row_in_mm(volume: np.ndarray) -> None:
+    mask = np.zeros(volume.shape, bool)
+    mask[5:25, 6:20, 4:28] = True
+    patches = replace(place_patches(mask, 6, 6, 0.5), spacing_mm=1.5)
+    encoder = LocalEncoder(LocalEncoderSettings(families=("shape", "firstorder")))
+    features = encoder.encode(volume, mask, patches)
+    expected = shape_features(mask, (1.5, 1.5, 1.5))
+    assert encoder.feature_names[18:] == tuple(expected)
+    assert expected["morph_vol_approx"] == pytest.approx(20 * 14 * 24 * 1.5**3)
+    for column, value in enumerate(expected.values(), start=18):
+        np.testing.assert_allclose(features[:, column], value, rtol=1e-6)
+    plain = LocalEncoder(LocalEncoderSettings(families=("firstorder",))).encode(volume, mask, patches)
+    np.testing.assert_array_equal(features[:, :18], plain)
+    alone = LocalEncoder(LocalEncoderSettings(families=("shape",)))
+    assert alone.encode(volume, mask, patches).shape == (len(patches), 24)

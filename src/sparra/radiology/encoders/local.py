@@ -14,11 +14,15 @@ from sparra.radiology.patches import Patches
 from sparra.radiology.radiomics.histogram import HISTOGRAM_IBSI_IDS, entropy_and_uniformity, level_counts
 from sparra.radiology.radiomics.intensity import INTENSITY_IBSI_IDS, intensity_statistics
 from sparra.radiology.radiomics.kernels import DIRECTIONS
-from sparra.radiology.radiomics.region import UNINFORMATIVE
+from sparra.radiology.radiomics.region import REGION_IBSI_IDS, UNINFORMATIVE
+from sparra.radiology.radiomics.shape import shape_features
 from sparra.radiology.radiomics.texture import TEXTURE_IBSI_IDS, TextureFamily, texture_features
+from sparra.radiology.region import bounding_box
 from sparra.settings import Settings
 
 LocalFamily = Literal["firstorder", "glcm", "glrlm", "glszm", "ngtdm", "gldm"]
+#: The patches' families, and the shape of the tumour that they lie in.
+Family = LocalFamily | Literal["shape"]
 
 _HISTOGRAM = ("ih_entropy", "ih_uniformity")
 
@@ -61,7 +65,7 @@ class LocalEncoderSettings(Settings):
     masked : bool
         Use only the patch's tumour voxels; else all of its voxels.
     families : tuple of str
-        Keys of `LOCAL_FAMILIES`.
+        Keys of `LOCAL_FAMILIES`; and ``shape``, the shape of the whole tumour, the same in each of its rows.
     aggregation : {"3d_merged", "3d_averaged"}
         Co-occurrence and run length matrices of the 13 directions are added up, or their features averaged as
         PyRadiomics does.
@@ -70,7 +74,7 @@ class LocalEncoderSettings(Settings):
     bin_width_hu: float = Field(25.0, gt=0)
     hu_range: tuple[float, float] = (-200.0, 300.0)
     masked: bool = True
-    families: tuple[LocalFamily, ...] = Field(default=tuple(LOCAL_FAMILIES), min_length=1)
+    families: tuple[Family, ...] = Field(default=tuple(LOCAL_FAMILIES), min_length=1)
     aggregation: Literal["3d_merged", "3d_averaged"] = "3d_merged"
 
     @model_validator(mode="after")
@@ -103,7 +107,9 @@ class LocalEncoder:
         self.settings = settings
         # Each family once, in the order of the columns, however the settings list them.
         self.families = tuple(family for family in LOCAL_FAMILIES if family in settings.families)
-        self.feature_names = tuple(name for family in self.families for name in LOCAL_FAMILIES[family])
+        self.patch_names = tuple(name for family in self.families for name in LOCAL_FAMILIES[family])
+        self.shape_names = tuple(REGION_IBSI_IDS["shape"]) if "shape" in settings.families else ()
+        self.feature_names = self.patch_names + self.shape_names
 
     def encode(self, volume: NDArray[np.float32], mask: NDArray[np.bool_], patches: Patches) -> NDArray[np.float32]:
         """Encode every patch; see `CtEncoder.encode`."""
@@ -113,6 +119,17 @@ class LocalEncoder:
         self, volume: NDArray[np.float32], mask: NDArray[np.bool_], patches: Patches
     ) -> NDArray[np.float64]:
         """Encode every patch in double precision."""
+        parts = [self._encode_patches(volume, mask, patches)] if self.families else []
+        if self.shape_names:
+            if patches.spacing_mm is None:
+                raise ValueError("shape needs the patches' spacing_mm")
+            shape = shape_features(mask[bounding_box(mask)], (patches.spacing_mm,) * 3)
+            parts.append(np.tile([shape[name] for name in self.shape_names], (len(patches), 1)))
+        return np.concatenate(parts, axis=1)
+
+    def _encode_patches(
+        self, volume: NDArray[np.float32], mask: NDArray[np.bool_], patches: Patches
+    ) -> NDArray[np.float64]:
         cube = (patches.edge,) * 3
         windows = sliding_window_view(volume, cube)
         inside = sliding_window_view(mask, cube)
@@ -139,7 +156,7 @@ class LocalEncoder:
             features |= entropy_and_uniformity(level_counts(levels.reshape(rows, -1), settings.n_levels))
         if "ngt_coarseness" in features:
             features["ngt_coarseness"] = np.minimum(features["ngt_coarseness"], _LARGEST_COARSENESS)
-        return np.stack([features[name] for name in self.feature_names], axis=1)
+        return np.stack([features[name] for name in self.patch_names], axis=1)
 
 
 ct_encoders.register("local")(
