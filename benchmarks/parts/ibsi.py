@@ -10,8 +10,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from sparra.radiology.geometry import Grid
+from sparra.radiology.radiomics.discretisation import resegment
 from sparra.radiology.radiomics.region import REGION_IBSI_IDS, RadiomicsSettings, region_features
 from sparra.radiology.radiomics.texture import TEXTURE_IBSI_IDS, Aggregation
+from sparra.radiology.region import bounding_box
 from sparra.radiology.resample import centred_grid, resample_image, resample_mask_linearly
 
 IBSI = Path(__file__).parents[3] / "shared" / "data" / "ibsi"
@@ -112,13 +114,13 @@ def prepared(configuration: Configuration) -> tuple[NDArray[np.float32], NDArray
     return resampled, resample_mask_linearly(mask, grid, target), target.spacing
 
 
-def reference_values(name: str) -> dict[str, tuple[float, float]]:
-    """Return the consensus value and its tolerance of each tag that has one."""
+def reference_values(name: str, diagnostics: bool = False) -> dict[str, tuple[float, float]]:
+    """Return the consensus value and its tolerance of each feature that has one, or of what describes the image."""
     with (IBSI / "ibsi_reference_values" / f"ibsi_1_{name}.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle, delimiter=";"))
     values = {}
     for row in rows:
-        if row["reference value"] and not row["tag"].startswith(DIAGNOSTICS):
+        if row["reference value"] and row["tag"].startswith(DIAGNOSTICS) == diagnostics:
             expected = float(row["reference value"])
             rounding = 0.5 * 10.0 ** (np.floor(np.log10(abs(expected))) - 2) if expected else 0.0
             # A little more, for values that end in a 5.
@@ -149,3 +151,28 @@ def _tag(feature: str, family: str, aggregation: Aggregation) -> str:
         return feature
     suffix = SUFFIX[aggregation]
     return f"{feature}_{suffix if family in ('glcm', 'glrlm') else suffix.rsplit('_', 1)[0]}"
+
+
+def processing(name: str) -> dict[str, tuple[float, float, float]]:
+    """Describe a configuration's resampled image and region; returns (found, expected, allowed) of each tag."""
+    configuration = CONFIGURATIONS[name]
+    volume, mask, spacing_mm = prepared(configuration)
+    options = configuration.options
+    kept = resegment(volume, mask, options.get("intensity_range"), options.get("outlier_sigma"))
+    found: dict[str, float] = {}
+    for axis, size, spacing in zip("xyz", volume.shape[::-1], spacing_mm, strict=True):
+        found |= {f"img_dim_{axis}_interp_img": size, f"vox_dim_{axis}_interp_img": spacing}
+    for stage, intensities in (("interp", mask), ("reseg", kept)):
+        values = volume[intensities].astype(np.float64)
+        found |= {
+            f"int_mask_vox_count_{stage}_roi": values.size,
+            f"morph_mask_vox_count_{stage}_roi": mask.sum(),
+            f"int_mask_mean_int_{stage}_roi": values.mean(),
+            f"int_mask_min_int_{stage}_roi": values.min(),
+            f"int_mask_max_int_{stage}_roi": values.max(),
+        }
+        for kind, region in (("int", intensities), ("morph", mask)):
+            for axis, side in zip("xyz", bounding_box(region)[::-1], strict=True):
+                found[f"{kind}_mask_bb_dim_{axis}_{stage}_roi"] = side.stop - side.start
+    expected = reference_values(name, diagnostics=True)
+    return {tag: (float(value), *expected[tag]) for tag, value in found.items() if tag in expected}

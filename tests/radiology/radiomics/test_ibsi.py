@@ -6,7 +6,7 @@
 from collections import Counter
 
 import pytest
-from benchmarks.parts.ibsi import CONFIGURATIONS, IBSI, NOT_COMPUTED, compare
+from benchmarks.parts.ibsi import CONFIGURATIONS, IBSI, NOT_COMPUTED, compare, processing
 
 from sparra.radiology.radiomics.region import REGION_IBSI_IDS
 
@@ -42,3 +42,12 @@ def test_consensus_values(name: str) -> None:
         if not row.agrees
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGURATIONS if name.startswith("chest")])
+def test_image_and_region_after_processing(name: str) -> None:
+    """Size, spacing, voxel counts, intensities and boxes after interpolation and resegmentation."""
+    described = processing(name)
+    assert len(described) == 28
+    for tag, (found, expected, allowed) in described.items():
+        assert abs(found - expected) <= allowed, f"{tag}: {found:.6g}, consensus {expected:.6g} ± {allowed:.2g}"
