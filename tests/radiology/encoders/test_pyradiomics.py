@@ -17,6 +17,8 @@ from sparra.radiology.region import select_tumour
 needs_pyradiomics = pytest.mark.skipif(
     find_spec("radiomics") is None, reason="PyRadiomics is not installed: it needs a C compiler, see docs/radiomics.md"
 )
+#: What a mesh's triangles decide; its corners decide the diameters.
+MESH = ("MeshVolume", "SurfaceArea", "SurfaceVolumeRatio", "Sphericity")
 needs_baselines = pytest.mark.skipif(not BASELINES.exists(), reason="no ../shared/data/pyradiomics beside the project")
 
 
@@ -113,8 +115,8 @@ def test_encoder_gives_the_published_baselines(image: str, resampled: bool) -> N
                 ("firstorder_Energy", "firstorder_TotalEnergy", "firstorder_RootMeanSquared")
             ):
                 continue
-            # The mesh of brain1 has two parts, which an earlier PyRadiomics joined otherwise: 9e-4 at most.
-            mesh = name == "brain1" and case.family == "shape"
+            # For the mesh of brain1 PyRadiomics 3.0.1 itself differs from its baseline by up to 9e-4.
+            mesh = name == "brain1" and feature.removeprefix("original_shape_") in MESH
             allowed = 1e-3 if mesh else 1e-6
             assert float(found[feature]) == pytest.approx(expected, rel=allowed, abs=1e-9), feature
             compared += 1
