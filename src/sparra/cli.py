@@ -196,6 +196,23 @@ def describe(
 
 
 @app.command()
+def robustness(study: StudyFile) -> None:
+    """Measure each CT feature again under perturbations, and write its intraclass correlation."""
+    from sparra.study.progress import ProgressBars
+    from sparra.study.robustness import measure_robustness
+    from sparra.study.settings import read_study
+    from sparra.study.tell import problem_lines, robustness_table
+
+    layout, problems = measure_robustness(read_study(study), ProgressBars(console))
+    console.print(robustness_table(layout.robustness))
+    _say(f"intraclass correlations: {layout.robustness}")
+    for line in problem_lines(problems):
+        _say(line)
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     console.print(f"sparra {__version__}. {RESEARCH_USE_ONLY}")

@@ -11,7 +11,13 @@ def test_lengths_become_whole_voxels() -> None:
 
 def test_encoder_options_are_filled_in_and_survive_a_round_trip() -> None:
     settings = CtSettings.from_mapping({"encoder_options": {"bin_width_hu": 10}}, where="study.yaml")
-    assert settings.encoder_options == {"bin_width_hu": 10.0, "hu_range": [-200.0, 300.0], "masked": True}
+    assert settings.encoder_options == {
+        "bin_width_hu": 10.0,
+        "hu_range": [-200.0, 300.0],
+        "masked": True,
+        "families": ["firstorder", "glcm", "glrlm", "glszm", "ngtdm", "gldm"],
+        "aggregation": "3d_merged",
+    }
     assert CtSettings.from_mapping(settings.model_dump(mode="json"), where="again") == settings
 
 

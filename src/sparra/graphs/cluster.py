@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from sparra.graphs.compiled import compiled
+from sparra.compiled import compiled
 from sparra.graphs.settings import ResolvedSettings
 from sparra.graphs.similarity import similarity_matrix, spatial_order
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from sparra.graphs.compiled import compiled
+from sparra.compiled import compiled
 from sparra.graphs.memory import pair_bytes, patch_bytes, refuse_above
 from sparra.graphs.settings import FeatureMetric, ResolvedSettings
 

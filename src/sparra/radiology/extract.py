@@ -5,7 +5,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def extract_ct(
     if not region.mask.any():
         raise _too_small(volume_mm3, settings, mask)
     if isinstance(encoder, RegionEncoder):
-        rows = _whole_rows(encoder, region, scan, voxels, settings)
+        rows = _whole_rows(encoder, region, scan, voxels, tumour, settings)
     else:
         rows = _patch_rows(encoder, region, settings)
     bag = Bag(
@@ -157,16 +157,23 @@ def _patch_rows(encoder: CtEncoder, region: Region, settings: CtSettings) -> Row
     patches = place_patches(
         region.mask, settings.patch_voxels, settings.stride_voxels, settings.minimum_tumour_fraction
     )
+    patches = replace(patches, spacing_mm=settings.spacing_mm)
     features = encoder.encode(region.volume, region.mask, patches)
     size = (float(patches.edge),) * 3
     return Rows(features, patches.centres, size, patches.tumour_fraction, patches.candidates)
 
 
 def _whole_rows(
-    encoder: RegionEncoder, region: Region, scan: Grid, voxels: NDArray[np.float32], settings: CtSettings
+    encoder: RegionEncoder,
+    region: Region,
+    scan: Grid,
+    voxels: NDArray[np.float32],
+    tumour: Tumour,
+    settings: CtSettings,
 ) -> Rows:
     inside = resample_mask(np.ones(voxels.shape, np.bool_), scan, region.grid)
-    whole = CtRegion(region.volume, region.mask, inside, region.grid, voxels, settings.minimum_tumour_fraction)
+    fraction = settings.minimum_tumour_fraction
+    whole = CtRegion(region.volume, region.mask, inside, region.grid, voxels, fraction, scan, tumour)
     return encoder.encode_region(whole)
 
 

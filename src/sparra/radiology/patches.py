@@ -22,12 +22,15 @@ class Patches:
         Part of each patch's voxels that is tumour.
     candidates : int
         Patches of the grid before those with too little tumour were left out.
+    spacing_mm : float or None
+        Edge of a voxel, for encoders that measure lengths.
     """
 
     starts: NDArray[np.int_]
     edge: int
     tumour_fraction: NDArray[np.float32]
     candidates: int
+    spacing_mm: float | None = None
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -1,7 +1,9 @@
-"""Isotropic resampling: cubic B-spline for the CT, nearest neighbour for the mask, grids aligned by centre.
+"""Resampling: splines (cubic or linear) for the CT, nearest or linear for the mask, grids aligned by centre.
 
 Source and target share their axes' directions, so interpolation is separable: one sparse matrix an axis.
 """
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +20,17 @@ _TIE = 1e-4
 
 def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
     """Return the isotropic grid that covers `grid` and shares its centre (IBSI: align grid centres)."""
+    return centred_grid(grid, (spacing_mm,) * 3)
+
+
+def centred_grid(grid: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
+    """Return the grid of a spacing along x, y, z that covers `grid` and shares its centre."""
     size, spacing = np.asarray(grid.size), np.asarray(grid.spacing)
     # The small number keeps rounding in the header's spacing from adding a voxel.
-    new_size = np.ceil(size * spacing / spacing_mm - 1e-4).astype(int).clip(min=1)
-    start = (size - 1) / 2 - (new_size - 1) / 2 * spacing_mm / spacing
+    new_size = np.ceil(size * spacing / np.asarray(spacing_mm) - 1e-4).astype(int).clip(min=1)
+    start = (size - 1) / 2 - (new_size - 1) / 2 * np.asarray(spacing_mm) / spacing
     origin = tuple(grid.to_mm(start).tolist())
-    return Grid(tuple(new_size.tolist()), (spacing_mm,) * 3, origin, grid.direction)
+    return Grid(tuple(new_size.tolist()), spacing_mm, origin, grid.direction)
 
 
 def needed_box(source: Grid, target: Grid) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
@@ -36,8 +43,10 @@ def needed_box(source: Grid, target: Grid) -> tuple[NDArray[np.int_], NDArray[np
     return start.clip(0, size - 1), stop.clip(1, size)
 
 
-def resample_image(volume: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
-    """Interpolate with cubic B-splines.
+def resample_image(
+    volume: NDArray[np.float32], source: Grid, target: Grid, order: Literal[1, 3] = 3
+) -> NDArray[np.float32]:
+    """Interpolate with B-splines: cubic, or linear.
 
     Voxels beyond the source repeat its edge, and the result is clipped to the source's range, since a spline
     overshoots beside bone and air.
@@ -49,14 +58,17 @@ def resample_image(volume: NDArray[np.float32], source: Grid, target: Grid) -> N
         Grid of `volume`.
     target : Grid
         Wanted grid, with the same direction as `source`.
+    order : {1, 3}
+        Linear or cubic.
 
     Returns
     -------
     ndarray of float32, shape (z, y, x) of `target`
     """
-    result = spline_filter(volume, order=3, output=np.float32, mode="mirror")
+    result = spline_filter(volume, order=3, output=np.float32, mode="mirror") if order == 3 else volume
+    weights_of = _cubic_weights if order == 3 else _linear_weights
     for axis, coordinates in enumerate(_coordinates(source, target)):
-        weights = _spline_weights(coordinates, volume.shape[axis])
+        weights = weights_of(coordinates, volume.shape[axis])
         moved = np.moveaxis(result, axis, 0)
         filled = weights @ moved.reshape(moved.shape[0], -1)
         result = np.moveaxis(filled.reshape(len(coordinates), *moved.shape[1:]), 0, axis)
@@ -74,6 +86,12 @@ def resample_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArra
     return nearest
 
 
+def resample_mask_linearly(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
+    """Interpolate `mask` [z, y, x] linearly and keep what is at least half inside (IBSI's partial volume of 0.5)."""
+    covered: NDArray[np.bool_] = resample_image(mask.astype(np.float32), source, target, order=1) >= 0.5 - _TIE
+    return covered & resample_mask(np.ones_like(mask), source, target)
+
+
 def _raw_coordinates(source: Grid, target: Grid) -> list[NDArray[np.float64]]:
     """Source voxel coordinates of the target's planes along z, y, x."""
     first = source.to_index(target.origin)
@@ -86,7 +104,17 @@ def _coordinates(source: Grid, target: Grid) -> list[NDArray[np.float64]]:
     return [c.clip(0, n - 1) for c, n in zip(_raw_coordinates(source, target), lengths, strict=True)]
 
 
-def _spline_weights(coordinates: NDArray[np.float64], length: int) -> sparse.csr_array:
+def _linear_weights(coordinates: NDArray[np.float64], length: int) -> sparse.csr_array:
+    """Matrix (coordinates, length) of two weights a coordinate."""
+    base = np.floor(coordinates).astype(int).clip(0, max(length - 2, 0))
+    t = coordinates - base
+    columns = np.stack([base, np.minimum(base + 1, length - 1)], axis=1)
+    rows = np.repeat(np.arange(len(coordinates)), 2)
+    triplets = (np.stack([1 - t, t], axis=1).ravel().astype(np.float32), (rows, columns.ravel()))
+    return sparse.csr_array(triplets, shape=(len(coordinates), length))
+
+
+def _cubic_weights(coordinates: NDArray[np.float64], length: int) -> sparse.csr_array:
     """Matrix (coordinates, length) of four cubic B-spline weights a coordinate, mirrored at the ends."""
     base = np.floor(coordinates).astype(int)
     t = coordinates - base

@@ -73,6 +73,15 @@ class StudyLayout:
         """CSV of graph summaries, one row a subject and modality; see `sparra.graphs.summary`."""
         return self.root / "graphs" / "summary.csv"
 
+    @property
+    def robustness(self) -> Path:
+        """CSV of each CT feature's intraclass correlation under perturbation; see docs/radiomics.md."""
+        return self.root / "robustness" / "icc.csv"
+
+    def measurements(self, image_key: str) -> Path:
+        """CSV of one CT's features, a row a perturbation; the first is unperturbed."""
+        return self.root / "robustness" / "measurements" / f"{image_key}.csv"
+
     def bag(self, modality: Modality, image_key: str) -> Path:
         """HDF5 bag of one image."""
         return self.root / "features" / modality / f"{image_key}.h5"

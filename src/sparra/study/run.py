@@ -37,7 +37,7 @@ from sparra.study.stages import (
 
 Stage = Literal["extract", "graph", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
-FOLDERS = ("cohort", "features", "graphs", "models", "evaluation", "report")
+FOLDERS = ("cohort", "features", "graphs", "models", "evaluation", "report", "robustness")
 PACKAGES = ("numpy", "torch", "scikit-learn", "scikit-survival", "simpleitk", "openslide-python")
 
 

@@ -17,6 +17,7 @@ from sparra.models.settings import AggregatorSettings
 from sparra.pathology.encoders import slide_encoders
 from sparra.pathology.settings import SlideSettings
 from sparra.radiology.encoders import ct_encoders
+from sparra.radiology.perturbation import PerturbationSettings
 from sparra.radiology.settings import CtSettings
 from sparra.report.settings import ReportSettings
 from sparra.settings import Settings
@@ -121,7 +122,7 @@ class StudySettings(Settings):
         Seeds every random draw.
     workers : int or None
         Processes that work at a time; None takes the number of processors.
-    ct, slide, bags, graphs, methods, training, evaluation, report : Settings
+    ct, slide, bags, graphs, methods, training, evaluation, report, robustness : Settings
         Settings of the stages.
     """
 
@@ -138,6 +139,7 @@ class StudySettings(Settings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
+    robustness: PerturbationSettings = PerturbationSettings()
 
     @property
     def n_workers(self) -> int:

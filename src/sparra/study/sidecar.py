@@ -14,6 +14,7 @@ Key = dict[str, Any]
 PACKAGES_OF_STAGE = {
     "extract": ("numpy", "scipy", "scikit-image", "simpleitk", "openslide-python", "openslide-bin"),
     "import": ("numpy", "h5py", "zarr"),
+    "robustness": ("numpy", "scipy", "scikit-image", "simpleitk"),
     "graph": ("numpy", "scipy"),
     "train": ("numpy", "torch"),
     "evaluate": ("numpy", "scikit-learn", "scikit-survival"),

@@ -72,3 +72,24 @@ def results_table(metrics: Path) -> Table:
         modality, aggregator, metric, *cells = row
         table.add_row(modality, aggregator, METRIC_NAMES[metric], *cells)
     return table
+
+
+def robustness_table(icc: Path) -> Table:
+    """Return how many features fall into each of the usual grades of ICC(2,1), and the least robust ones."""
+    values = pd.read_csv(icc)
+    table = Table("ICC(2,1)", "features", "", title="Robustness of CT features under perturbation")
+    known = values["icc_2_1"].dropna()
+    for name, low, high in (
+        ("excellent, from 0.9", 0.9, 2.0),
+        ("good, 0.75 to 0.9", 0.75, 0.9),
+        ("moderate, 0.5 to 0.75", 0.5, 0.75),
+        ("poor, below 0.5", -2.0, 0.5),
+    ):
+        chosen = values[(values["icc_2_1"] >= low) & (values["icc_2_1"] < high)].nsmallest(5, "icc_2_1")
+        # Of the two lower grades the worst are named.
+        names = ", ".join(chosen["feature"]) if low < 0.75 else ""
+        table.add_row(name, str(int(((known >= low) & (known < high)).sum())), escape(names))
+    undefined = values[values["icc_2_1"].isna()]
+    if len(undefined):
+        table.add_row("undefined", str(len(undefined)), escape(str(undefined["reason"].iloc[0])))
+    return table

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.radiology.geometry import Grid
+from sparra.radiology.region import Tumour
 
 Triple = tuple[int, int, int]
 
@@ -32,6 +33,10 @@ class CtRegion:
         The whole scan in HU on its own grid, for intensities that are normalised over it.
     minimum_tumour_fraction : float
         Of the stage's settings.
+    scan_grid : Grid or None
+        Grid of `scan`.
+    tumour : Tumour or None
+        The tumour on that grid.
     """
 
     volume: NDArray[np.float32]
@@ -40,6 +45,8 @@ class CtRegion:
     grid: Grid
     scan: NDArray[np.float32]
     minimum_tumour_fraction: float
+    scan_grid: Grid | None = None
+    tumour: Tumour | None = None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sparra.radiology.encoders.cooccurrence import (
-    COOCCURRENCE_IBSI_IDS,
-    DIRECTIONS,
-    cooccurrence_features,
-    cooccurrence_matrices,
-)
+from sparra.radiology.radiomics.cooccurrence import COOCCURRENCE_IBSI_IDS, cooccurrence_features
+from sparra.radiology.radiomics.kernels import DIRECTIONS
+from sparra.radiology.radiomics.texture import texture_features
 
 
 def brute_force_matrix(levels: np.ndarray, n: int) -> np.ndarray:
@@ -87,21 +84,15 @@ def test_thirteen_directions_and_their_opposites_are_all_neighbours() -> None:
     assert len(opposite | set(DIRECTIONS)) == 26
 
 
-def test_matrices_and_features_agree_with_brute_force(patches: np.ndarray) -> None:
-    matrices = cooccurrence_matrices(patches, 5)
-    features = cooccurrence_features(matrices)
-    assert tuple(features) == tuple(COOCCURRENCE_IBSI_IDS)
+def test_features_agree_with_brute_force(patches: np.ndarray) -> None:
+    together = texture_features(patches, 5, ["glcm"])
+    assert tuple(together) == tuple(COOCCURRENCE_IBSI_IDS)
     for row, levels in enumerate(patches):
-        expected = brute_force_matrix(levels, 5)
-        np.testing.assert_allclose(matrices[row], expected, atol=1e-14)
-        for name, value in brute_force_features(expected).items():
-            assert features[name][row] == pytest.approx(value, rel=1e-9, abs=1e-9), name
-
-
-def test_patches_do_not_mix(patches: np.ndarray) -> None:
-    together = cooccurrence_matrices(patches, 5)
-    apart = np.concatenate([cooccurrence_matrices(patch[None], 5) for patch in patches])
-    np.testing.assert_array_equal(together, apart)
+        matrix = brute_force_matrix(levels, 5)
+        alone = cooccurrence_features(matrix[None])
+        for name, value in brute_force_features(matrix).items():
+            assert alone[name][0] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+            assert together[name][row] == pytest.approx(value, rel=1e-9, abs=1e-9), name
 
 
 @pytest.mark.parametrize("lonely", [False, True])
@@ -110,7 +101,7 @@ def test_patch_of_one_level_has_conventional_values(lonely: bool) -> None:
     levels[0, 0, 0, 0] = 4
     if not lonely:
         levels[:] = 4
-    found = {k: v[0] for k, v in cooccurrence_features(cooccurrence_matrices(levels, 6)).items()}
+    found = {k: v[0] for k, v in texture_features(levels, 6, ["glcm"]).items()}
     assert found["cm_corr"] == 1
     assert found["cm_info_corr1"] == found["cm_info_corr2"] == 0
     assert found["cm_joint_avg"] == 4
@@ -121,4 +112,7 @@ def test_patch_of_one_level_has_conventional_values(lonely: bool) -> None:
 def test_isolated_voxels_count_as_their_own_neighbours() -> None:
     levels = np.zeros((1, 3, 3, 3), int)
     levels[0, 0, 0, 0], levels[0, 2, 2, 2] = 1, 3
-    np.testing.assert_allclose(cooccurrence_matrices(levels, 3)[0], np.diag([0.5, 0, 0.5]))
+    expected = cooccurrence_features(np.diag([0.5, 0, 0.5])[None])
+    found = texture_features(levels, 3, ["glcm"])
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, err_msg=name)

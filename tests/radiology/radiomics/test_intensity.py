@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sparra.radiology.encoders.intensity import INTENSITY_IBSI_IDS, intensity_statistics
+from sparra.radiology.radiomics.intensity import INTENSITY_IBSI_IDS, intensity_statistics
 
 
 def reference(x: np.ndarray) -> dict[str, float]:
@@ -23,6 +23,8 @@ def reference(x: np.ndarray) -> dict[str, float]:
         "stat_mad": np.abs(x - x.mean()).mean(),
         "stat_rmad": np.abs(robust - robust.mean()).mean(),
         "stat_medad": np.abs(x - p50).mean(),
+        "stat_cov": x.std() / x.mean(),
+        "stat_qcod": (p75 - p25) / (p75 + p25),
         "stat_energy": (x**2).sum(),
         "stat_rms": np.sqrt((x**2).mean()),
     }
@@ -58,3 +60,9 @@ def test_what_lies_outside_does_not_matter() -> None:
     second = intensity_statistics(np.where(inside, values, 1e6), inside)
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_dispersion_relative_to_a_mean_of_zero_is_undefined() -> None:
+    found = intensity_statistics(np.array([[-2.0, -1.0, 1.0, 2.0]]), np.ones((1, 4), bool))
+    assert np.isnan(found["stat_cov"][0])
+    assert np.isnan(found["stat_qcod"][0])

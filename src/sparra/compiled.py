@@ -1,4 +1,4 @@
-"""The one way in which this room compiles a kernel."""
+"""The one way in which a kernel is compiled."""
 
 from collections.abc import Callable
 from typing import TypeVar, cast

@@ -1,0 +1,1 @@
+"""Hand-crafted features by the definitions of the Image Biomarker Standardisation Initiative (IBSI)."""
