@@ -11,7 +11,7 @@ from PIL import Image
 
 from sparra.pathology.decoders import open_decoder
 from sparra.pathology.decoders.base import WHITE
-from sparra.pathology.resolution import MppPolicy, Resolution, resolve_mpp
+from sparra.pathology.resolution import MppPolicy, resolve_mpp
 
 # A level this much coarser than asked for is still taken, and a reduction this close to a whole number is one:
 # scans at 40x call 0.2500 and 0.2527 the same.
