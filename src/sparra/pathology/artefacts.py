@@ -25,7 +25,7 @@ FOCUS_BLOCK_UM, FOCUS_CELL_UM, FOCUS_WINDOW = 1024.0, 32.0, 3
 REBLUR_UM = 2.0
 HALO_PX = 8
 # Mean squared gradient, in grey levels a pixel, below which there is no edge to judge by.
-LEAST_EDGES = 4.0
+LEAST_EDGES = 1.0
 
 
 def ink_mask(picture: NDArray[np.uint8], white: NDArray[np.float32], mpp: float) -> Mask:

@@ -7,6 +7,7 @@ from sparra.bags import Bag, Preview, read_preview, write_bag
 from sparra.bags.readers import bag_readers, import_bag, is_bag_file
 from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
+from sparra.pathology.annotation import annotation_in, check_annotation
 from sparra.pathology.extract import extract_slide
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import check_slide
@@ -17,7 +18,7 @@ from sparra.study.settings import FloatType
 from sparra.study.sidecar import begin, make_key, mark_done
 
 
-def check_image(image: ImageRecord, ct: CtSettings) -> None:
+def check_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings) -> None:
     """Look at an image's header.
 
     Raises
@@ -31,14 +32,19 @@ def check_image(image: ImageRecord, ct: CtSettings) -> None:
     if is_bag_file(image.path):
         import_bag(image.path, image.modality, image.mpp)
     elif image.modality == "slide":
-        check_slide(image.path, image.mpp)
+        check_slide(image.path, image.mpp, slide.mpp_policy)
+        if image.mask is not None:
+            check_annotation(image.mask)
     else:
         check_ct(image.path, image.mask, image.label or ct.label, image.spacing_mm is not None)
 
 
-def inputs_of(image: ImageRecord) -> dict[str, Path]:
+def inputs_of(image: ImageRecord, slide: SlideSettings) -> dict[str, Path]:
     """Return the files that an image's bag depends on."""
-    return {"image": image.path, **({"mask": image.mask} if image.mask else {})}
+    mask = image.mask
+    if image.modality == "slide" and mask is None and not is_bag_file(image.path):
+        mask = annotation_in(slide.tissue_folder, image.path)
+    return {"image": image.path, **({"mask": mask} if mask else {})}
 
 
 def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtype: FloatType) -> dict[str, Any]:
@@ -57,20 +63,25 @@ def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, dtyp
     UserError
         If the image cannot be turned into a bag.
     """
-    key = make_key("extract", inputs_of(image), parameters_of(image, ct, slide, dtype))
+    key = make_key("extract", inputs_of(image, slide), parameters_of(image, ct, slide, dtype))
     begin(output)
-    bag, preview = _bag_of(image, ct, slide)
+    bag, preview = _bag_of(image, ct, slide, record_of(output))
     write_bag(output, bag, preview, dtype)
     mark_done(output, key)
 
 
-def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings) -> tuple[Bag, Preview | None]:
+def record_of(bag: Path) -> Path:
+    """Return the name, without suffix, of the outline and the picture of the tissue beside a slide's bag."""
+    return bag.with_name(f"{bag.stem}.tissue")
+
+
+def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, record: Path) -> tuple[Bag, Preview | None]:
     if is_bag_file(image.path):
         native = bag_readers["sparra"].suffixes
         preview = read_preview(image.path) if image.path.suffix.lower() in native else None
         return import_bag(image.path, image.modality, image.mpp), preview
     if image.modality == "slide":
-        return extract_slide(image.path, image.mpp, slide)
+        return extract_slide(image.path, image.mpp, slide, image.mask, image.label, record)
     if image.mask is None:
         raise UserError("the CT has no mask", image.path, "Name its mask in the column 'mask'")
     return extract_ct(image.path, image.mask, image.label or ct.label, ct, image.spacing_mm)

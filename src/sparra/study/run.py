@@ -59,7 +59,7 @@ def check_study(settings: StudySettings, track: Track, follow_up: bool = True) -
     """
     return check_cohort(
         settings.cohort,
-        partial(check_image, ct=settings.ct),
+        partial(check_image, ct=settings.ct, slide=settings.slide),
         follow_up,
         track=lambda images: track(images, "check", len(images)),
     )

@@ -197,12 +197,15 @@ def read_study(path: Path) -> StudySettings:
     return settings
 
 
+PATH_KEYS = (("cohort", ("subjects", "images")), ("evaluation", ("splits",)), ("slide", ("tissue_folder",)))
+
+
 def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     resolved = dict(content)
     resolved.setdefault("output", "output")
     if isinstance(resolved["output"], str):
         resolved["output"] = str(folder / resolved["output"])
-    for section, keys in (("cohort", ("subjects", "images")), ("evaluation", ("splits",))):
+    for section, keys in PATH_KEYS:
         values = resolved.get(section)
         if isinstance(values, dict):
             paths = {k: str(folder / values[k]) for k in keys if isinstance(values.get(k), str)}

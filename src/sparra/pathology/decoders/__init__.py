@@ -8,7 +8,7 @@ from sparra.errors import UserError
 from sparra.pathology.decoders.base import COPY_AGAIN, Decoder, Header, Region, reason_of
 from sparra.pathology.decoders.by_openslide import OpenSlideDecoder
 from sparra.pathology.decoders.by_pydicom import DicomDecoder
-from sparra.pathology.decoders.by_tifffile import TiffDecoder
+from sparra.pathology.decoders.by_tifffile import TiffDecoder, WrongPixels
 
 __all__ = ["Decoder", "Header", "Region", "open_decoder"]
 
@@ -64,7 +64,7 @@ def _open_tiff(path: Path, found: OpenSlideDecoder | None, refusal: str) -> Deco
             raise UserError(
                 f"OpenSlide cannot open this file as a slide ({refusal}), and {error.what}", where=path, mend=error.mend
             ) from None
-        if "cut off" in error.what:
+        if isinstance(error, WrongPixels) or "cut off" in error.what:
             found.close()
             raise
         return found

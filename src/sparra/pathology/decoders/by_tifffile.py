@@ -30,6 +30,10 @@ OLD_JPEG, JPEG = 6, 7
 APERIO_YCBCR_JPEG2000 = 33003
 
 
+class WrongPixels(UserError):
+    """The pixels are no 8-bit RGB, which no other decoder mends."""
+
+
 class TiffDecoder:
     """Reads 8-bit RGB pyramids with tifffile (see `sparra.pathology.decoders.base.Decoder`).
 
@@ -154,10 +158,10 @@ def _require_colour(page: Any, path: Path) -> None:
     """Refuse what is not 8-bit RGB."""
     if page.dtype != np.uint8:
         kind = "without a known pixel type" if page.dtype is None else f"of type {page.dtype}"
-        raise UserError(f"the pixels are {kind}, not 8-bit", where=path, mend=CONVERT)
+        raise WrongPixels(f"the pixels are {kind}, not 8-bit", where=path, mend=CONVERT)
     if page.samplesperpixel not in (3, 4):
         colours = "greyscale" if page.samplesperpixel == 1 else f"{page.samplesperpixel} channels"
-        raise UserError(f"the slide is {colours}, not RGB colour", where=path, mend=CONVERT)
+        raise WrongPixels(f"the slide is {colours}, not RGB colour", where=path, mend=CONVERT)
     jpeg = page.compression in (OLD_JPEG, JPEG)
     if page.photometric != RGB and not (page.photometric == YCBCR and jpeg):
         raise UserError(f"the colours are stored as {page.photometric!r}, not RGB", where=path, mend=CONVERT)
