@@ -1,6 +1,7 @@
 """Tissue that someone else has outlined: GeoJSON from QuPath, or a mask as a picture."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -83,8 +84,9 @@ def _read_mask(path: Path, label: tuple[int, ...] | None) -> NDArray[np.bool_]:
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
             with tifffile.TiffFile(path) as file:
-                _require_size(file.pages[0].imagewidth * file.pages[0].imagelength, path)
-                values = file.pages[0].asarray()
+                page: Any = file.pages[0]
+                _require_size(page.imagewidth * page.imagelength, path)
+                values = page.asarray()
         else:
             with Image.open(path) as picture:
                 _require_size(picture.width * picture.height, path)

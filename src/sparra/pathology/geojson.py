@@ -76,7 +76,8 @@ def read_geojson(path: Path, mpp: tuple[float, float], dimensions: tuple[int, in
     UserError
         If the file is no GeoJSON, holds no area, or none that lies on the slide.
     """
-    taken, left_out = [], []
+    taken: list[Any] = []
+    left_out: list[Any] = []
     for feature in _features(path):
         geometry = _geometry(feature, path)
         (left_out if _class_name(feature).endswith(IGNORED) else taken).append(geometry)
