@@ -137,5 +137,9 @@ def test_real_slide_without_mpp_and_a_dicom_that_openslide_refuses() -> None:
         extract_slide(slide, None, SlideSettings())
     bag, _ = extract_slide(slide, 0.5, SlideSettings(mpp=1.0))
     assert 130 <= len(bag) <= 190
-    with pytest.raises(UserError, match="cannot open this file as a slide"):
-        extract_slide(DATA / "slides" / "small_dicom.dcm", 0.5, SlideSettings())
+    # Its header gives 15 × 15 mm for 3236 × 2638 pixels.
+    with pytest.raises(UserError, match="differs along x"):
+        extract_slide(DATA / "slides" / "small_dicom.dcm", None, SlideSettings())
+    bag, _ = extract_slide(DATA / "slides" / "small_dicom.dcm", 0.5, SlideSettings())
+    assert bag.provenance["slide"]["vendor"] == "dicom"
+    assert len(bag) > 40

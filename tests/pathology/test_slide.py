@@ -117,8 +117,8 @@ def test_resolution_of_the_file_and_of_the_table(write_slide: WriteSlide) -> Non
 
 def test_level_is_the_coarsest_that_is_fine_enough(write_slide: WriteSlide) -> None:
     with Slide(write_slide(wave_picture(1601, 1203, 0.25), 0.25, 3)) as slide:
-        levels = [slide.level_mpp(mpp) for mpp in (0.1, 0.3, 0.4999, 0.5, 0.99, 4.0)]
-    assert levels == pytest.approx([0.25, 0.25, 0.5, 0.5, 0.5, 1.0])
+        levels = [slide.level_mpp(mpp) for mpp in (0.1, 0.3, 0.48, 0.4999, 0.97, 4.0)]
+    assert levels == pytest.approx([0.25, 0.25, 0.25, 0.5, 0.5, 1.0])
 
 
 def test_description_carries_no_free_text(write_slide: WriteSlide) -> None:
@@ -155,9 +155,10 @@ def test_absent_and_foreign_files(tmp_path: Path) -> None:
         check_slide(tmp_path / "none.svs", 0.5)
     text = tmp_path / "text.svs"
     text.write_text("not a slide")
-    for path in (text, tmp_path):
-        with pytest.raises(UserError, match="cannot open this file as a slide"):
-            check_slide(path, 0.5)
+    with pytest.raises(UserError, match="cannot open this file as a slide"):
+        check_slide(text, 0.5)
+    with pytest.raises(UserError, match="a folder without DICOM files"):
+        check_slide(tmp_path, 0.5)
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.4, 0.97])

@@ -6,12 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparra.errors import UserError
+from sparra.pathology.outline import outline_of
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.pathology.tiles import place_tiles, read_tiles
 from sparra.pathology.tissue import Tissue
 
 from .conftest import WriteSlide
+
+
+def tissue_of(mask: np.ndarray, mpp: float) -> Tissue:
+    """Tissue outlined along the very edges of the mask's pixels."""
+    return Tissue(outline_of(mask, (mpp, mpp)), mpp)
 
 
 @settings(max_examples=60, deadline=None)
@@ -29,7 +35,7 @@ def test_kept_tiles_and_fractions_agree_with_counting(
     mask = generator.random((23, 31)) < generator.random()
     width, height = 31 * mpp - mpp // 2, 23 * mpp
     chosen = SlideSettings(tile_um=tile, overlap_um=overlap, minimum_tissue=minimum)
-    grid = place_tiles(Tissue(mask, float(mpp), 0.05), (width, height), chosen)
+    grid = place_tiles(tissue_of(mask, float(mpp)), (width, height), chosen)
 
     micrometres = np.pad(mask.repeat(mpp, axis=0).repeat(mpp, axis=1), ((0, 200), (0, 200)))
     counted = {}
@@ -47,7 +53,7 @@ def test_kept_tiles_and_fractions_agree_with_counting(
 def test_fractions_of_pixels_count_in_part() -> None:
     mask = np.zeros((10, 10), bool)
     mask[:, :4] = True  # 30 µm of 75
-    grid = place_tiles(Tissue(mask, 7.5, 0.05), (75, 75), SlideSettings(tile_um=50, minimum_tissue=0.01))
+    grid = place_tiles(tissue_of(mask, 7.5), (75, 75), SlideSettings(tile_um=50, minimum_tissue=0.01))
     assert grid.corners_um.tolist() == [[0, 0], [0, 50]]
     assert grid.tissue_fraction == pytest.approx([0.6, 0.3])
 
@@ -65,7 +71,7 @@ SMALL = SlideSettings(tile_um=32, minimum_tissue=0.5, batch_size=3)
 def test_tiles_show_the_place_that_their_position_names(coloured: Slide) -> None:
     mask = np.zeros((16, 20), bool)
     mask[4:12, 4:16] = True
-    grid = place_tiles(Tissue(mask, 8.0, 0.05), coloured.size_um, SMALL)
+    grid = place_tiles(tissue_of(mask, 8.0), coloured.size_um, SMALL)
     assert grid.centres_um.tolist() == [[x, y] for y in (48, 80) for x in (48, 80, 112)]
     tiles = np.concatenate(list(read_tiles(coloured, grid, SMALL)))
     for tile, (x, y) in zip(tiles, grid.centres_um, strict=True):
@@ -76,7 +82,7 @@ def test_tiles_show_the_place_that_their_position_names(coloured: Slide) -> None
 
 
 def test_threads_and_batches_change_nothing(coloured: Slide) -> None:
-    grid = place_tiles(Tissue(np.ones((16, 20), bool), 8.0, 0.05), coloured.size_um, SMALL)
+    grid = place_tiles(tissue_of(np.ones((16, 20), bool), 8.0), coloured.size_um, SMALL)
     results = []
     for threads, batch in ((1, 1), (1, 64), (4, 3), (3, 7)):
         chosen = SMALL.model_copy(update={"reading_threads": threads, "batch_size": batch})
@@ -94,7 +100,7 @@ def test_no_more_than_two_batches_are_read_ahead() -> None:
         reads.append((x_um, y_um))
         return np.zeros((size_px, size_px, 3), np.uint8)
 
-    grid = place_tiles(Tissue(np.ones((40, 40), bool), 8.0, 0.05), (320, 320), SMALL)
+    grid = place_tiles(tissue_of(np.ones((40, 40), bool), 8.0), (320, 320), SMALL)
     batches = read_tiles(SimpleNamespace(read_um=read_um), grid, SMALL)
     for done in range(1, 5):
         next(batches)
@@ -107,6 +113,6 @@ def test_damage_met_while_reading_is_a_user_error() -> None:
     def read_um(x_um: float, y_um: float, size_um: float, size_px: int) -> np.ndarray:
         raise UserError("the slide is damaged")
 
-    grid = place_tiles(Tissue(np.ones((40, 40), bool), 8.0, 0.05), (320, 320), SMALL)
+    grid = place_tiles(tissue_of(np.ones((40, 40), bool), 8.0), (320, 320), SMALL)
     with pytest.raises(UserError, match="damaged"):
         next(read_tiles(SimpleNamespace(read_um=read_um), grid, SMALL))

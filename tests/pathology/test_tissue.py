@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from sparra.pathology.settings import SlideSettings
-from sparra.pathology.tissue import find_tissue, stain_signal
+from sparra.pathology.tissue import find_tissue, stain_signal, white_of
 
 PINK, PURPLE, GLASS = (225, 170, 200), (130, 90, 160), (243, 243, 243)
-SETTINGS = SlideSettings()
+SETTINGS = SlideSettings(outline_tolerance_um=0)
+
+SHAPE = (200, 200)
 
 
 def glass(side: int = 200, colour: tuple[int, int, int] = GLASS, noise: float = 1.5) -> np.ndarray:
@@ -22,7 +24,7 @@ def disc(side: int, radius: float) -> np.ndarray:
 def test_only_stain_gives_a_signal() -> None:
     colours = [GLASS, (120, 120, 120), (2, 2, 2), (40, 150, 80), PINK, PURPLE, (150, 110, 80)]
     picture = np.repeat(np.array(colours, np.uint8)[None], 40, axis=0)
-    signal = stain_signal(picture)[0]
+    signal = stain_signal(picture, white_of(picture))[0]
     assert (np.abs(signal[:3]) < 0.01).all()
     assert signal[3] < 0.01
     assert (signal[4:] > 0.1).all()
@@ -30,12 +32,12 @@ def test_only_stain_gives_a_signal() -> None:
 
 @pytest.mark.parametrize("background", [GLASS, (215, 215, 218), (238, 236, 228), (0, 0, 0)])
 def test_empty_slide_has_no_tissue(background: tuple[int, int, int]) -> None:
-    assert not find_tissue(glass(colour=background), 8.0, SETTINGS).mask.any()
+    assert not find_tissue(glass(colour=background), 8.0, SETTINGS).mask(SHAPE).any()
 
 
 @pytest.mark.parametrize("colour", [PINK, PURPLE])
 def test_slide_full_of_tissue_is_kept_whole(colour: tuple[int, int, int]) -> None:
-    assert find_tissue(glass(colour=colour, noise=6), 8.0, SETTINGS).mask.all()
+    assert find_tissue(glass(colour=colour, noise=6), 8.0, SETTINGS).mask(SHAPE).all()
 
 
 @pytest.mark.parametrize("background", [GLASS, (215, 215, 218), (238, 236, 228)])
@@ -53,7 +55,7 @@ def test_grey_dust_pen_and_debris_are_left_out() -> None:
     picture[:30] = (60, 60, 60)
     picture[170:] = (50, 160, 90)
     picture[100:110, 10:20] = PURPLE  # 80 x 80 µm
-    mask = find_tissue(picture, 8.0, SETTINGS).mask
+    mask = find_tissue(picture, 8.0, SETTINGS).mask(SHAPE)
     assert not mask[:28].any()
     assert not mask[172:].any()
     assert not mask[:, :40].any()
@@ -65,10 +67,14 @@ def test_holes_are_filled_up_to_the_stated_area() -> None:
     picture[disc(200, 80)] = PINK
     picture[98:103, 60:65] = GLASS  # 40 x 40 µm, less after smoothing
     picture[85:115, 110:140] = GLASS  # 240 x 240 µm
-    mask = find_tissue(picture, 8.0, SETTINGS).mask
+    mask = find_tissue(picture, 8.0, SETTINGS).mask(SHAPE)
     assert mask[98:103, 60:65].all()
     assert not mask[92:108, 117:133].any()
-    assert find_tissue(picture, 8.0, SlideSettings(largest_hole_um2=1e5)).mask[85:115, 110:140].all()
+    assert (
+        find_tissue(picture, 8.0, SlideSettings(largest_hole_um2=1e5, outline_tolerance_um=0))
+        .mask(SHAPE)[85:115, 110:140]
+        .all()
+    )
 
 
 def test_areas_are_physical() -> None:

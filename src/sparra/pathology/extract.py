@@ -1,6 +1,7 @@
 """From one slide file to its bag of tile features and its preview."""
 
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,27 @@ from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
 from sparra.encoders import EncoderCard, weights_of
 from sparra.errors import UserError
+from sparra.pathology.annotation import annotation_in, read_annotation
+from sparra.pathology.artefacts import blurred_mask
 from sparra.pathology.encoders import slide_encoders
 from sparra.pathology.encoders.base import SlideSummary
+from sparra.pathology.geojson import write_geojson
+from sparra.pathology.outline import mask_of
+from sparra.pathology.picture import draw_tissue
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.pathology.tiles import TileGrid, place_tiles, read_tiles
 from sparra.pathology.tissue import Tissue, find_tissue
 
 
-def extract_slide(path: Path, mpp: float | None, settings: SlideSettings) -> tuple[Bag, Preview]:
+def extract_slide(
+    path: Path,
+    mpp: float | None,
+    settings: SlideSettings,
+    annotation: Path | None = None,
+    label: tuple[int, ...] | None = None,
+    record: Path | None = None,
+) -> tuple[Bag, Preview]:
     """Find the tissue of a slide, cut it into tiles and encode them.
 
     Parameters
@@ -32,6 +45,12 @@ def extract_slide(path: Path, mpp: float | None, settings: SlideSettings) -> tup
     mpp : float or None
         µm per pixel of level 0 where it is supplied; None to trust the file.
     settings : SlideSettings
+    annotation : Path, optional
+        Outline or mask that replaces the tissue found; else one of ``settings.tissue_folder`` does.
+    label : tuple of int, optional
+        Values of an annotation mask that are tissue; default: all but 0.
+    record : Path, optional
+        Name without suffix under which the outline (``.geojson``) and the picture (``.png``) are written.
 
     Returns
     -------
@@ -44,19 +63,23 @@ def extract_slide(path: Path, mpp: float | None, settings: SlideSettings) -> tup
     Raises
     ------
     UserError
-        If the slide is unreadable, has no known resolution or no tissue, or the encoder is unknown.
+        If the slide or its annotation is unreadable, the slide has no known resolution or no tissue, or the
+        encoder is unknown.
     """
     entry = slide_encoders[settings.encoder]
     entry.require(settings)
     encoder = entry.build(settings)
-    with Slide(path, mpp) as slide:
+    with Slide(path, mpp, settings.mpp_policy) as slide:
         picture = slide.overview(settings.tissue_mpp)
-        tissue = find_tissue(picture, settings.tissue_mpp, settings)
+        tissue = _tissue(slide, picture, settings, annotation or annotation_in(settings.tissue_folder, path), label)
+        preview = _preview(slide, picture, tissue, settings)
+        del picture
         grid = place_tiles(tissue, slide.size_um, settings)
+        if record is not None:  # before the check, so that a slide without tiles can be looked at too
+            _write_record(record, slide, preview, tissue, grid)
         _require_tiles(tissue, grid, settings, path)
         tile_mpp = settings.tile_um / settings.tile_px
         features = np.concatenate([encoder.encode(tiles, tile_mpp) for tiles in read_tiles(slide, grid, settings)])
-        preview = _preview(slide, picture, tissue, settings)
         provenance = _provenance(entry.card, slide, tissue, grid, settings) | {"weights": weights_of(encoder)}
     positions, tissue_fraction = grid.centres_um, grid.tissue_fraction
     if isinstance(encoder, SlideSummary):
@@ -75,12 +98,36 @@ def extract_slide(path: Path, mpp: float | None, settings: SlideSettings) -> tup
     return bag, preview
 
 
+def _tissue(
+    slide: Slide,
+    picture: NDArray[np.uint8],
+    settings: SlideSettings,
+    annotation: Path | None,
+    label: tuple[int, ...] | None,
+) -> Tissue:
+    if annotation is not None:
+        return Tissue(read_annotation(annotation, slide, label), settings.tissue_mpp)
+    find_blur = None
+    if settings.largest_blur_um is not None:
+        find_blur = partial(blurred_mask, slide, largest_blur_um=settings.largest_blur_um)
+    return find_tissue(picture, settings.tissue_mpp, settings, (slide.resolution.x, slide.resolution.y), find_blur)
+
+
+def _write_record(record: Path, slide: Slide, preview: Preview, tissue: Tissue, grid: TileGrid) -> None:
+    mpp = (slide.resolution.x, slide.resolution.y)
+    write_geojson(record.with_name(f"{record.name}.geojson"), tissue.classes(), mpp)
+    draw_tissue(record.with_name(f"{record.name}.png"), preview, tissue, grid)
+
+
 def _require_tiles(tissue: Tissue, grid: TileGrid, settings: SlideSettings, path: Path) -> None:
-    if not tissue.mask.any():
+    if tissue.outline.is_empty:
+        gone = {name.rstrip("*").lower(): part.area / 1e6 for name, part in tissue.left_out.items()}
+        left_out = "".join(f"; {area:.3g} mm² were left out as {name}" for name, area in gone.items())
         raise UserError(
-            f"the slide holds no stained tissue of at least {settings.smallest_tissue_um2:g} µm²",
+            f"the slide holds no stained tissue of at least {settings.smallest_tissue_um2:g} µm²{left_out}",
             where=path,
-            mend="Look at it; if it is not blank, lower 'smallest_tissue_um2'",
+            mend="Look at it; if it is not blank, lower 'smallest_tissue_um2'"
+            + (", or set 'leave_out_ink' to false or 'largest_blur_um' to null" if gone else ""),
         )
     if len(grid) == 0:
         raise UserError(
@@ -95,22 +142,18 @@ def _preview(slide: Slide, picture: NDArray[np.uint8], tissue: Tissue, settings:
     """Return a thumbnail with square pixels, at most `thumbnail_px` long and never finer than the slide."""
     mpp = max(*slide.size_um) / settings.thumbnail_px
     mpp = max(mpp, slide.resolution.x, slide.resolution.y)
-    if mpp < tissue.mpp:
+    if mpp < settings.tissue_mpp:
         pixels = slide.overview(mpp)
     else:
         # A large slide is not read a second time.
-        height, width = (max(1, int(side * tissue.mpp / mpp)) for side in picture.shape[:2])
-        box = (0.0, 0.0, width * mpp / tissue.mpp, height * mpp / tissue.mpp)
+        height, width = (max(1, int(side * settings.tissue_mpp / mpp)) for side in picture.shape[:2])
+        box = (0.0, 0.0, width * mpp / settings.tissue_mpp, height * mpp / settings.tissue_mpp)
         reduced = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS, box=box)
         pixels = np.asarray(reduced)
-    rows, columns = (
-        np.minimum(((np.arange(pixels.shape[axis]) + 0.5) * mpp / tissue.mpp).astype(np.int64), limit - 1)
-        for axis, limit in enumerate(tissue.mask.shape)
-    )
     return Preview(
         modality="slide",
         pixels=pixels,
-        mask=tissue.mask[np.ix_(rows, columns)],
+        mask=mask_of(tissue.outline, (pixels.shape[0], pixels.shape[1]), mpp),
         spacing=(mpp, mpp),
         origin=(mpp / 2, mpp / 2),
         direction=np.eye(2),
@@ -124,7 +167,7 @@ def _provenance(
         "encoder": asdict(card),
         "settings": settings.model_dump(mode="json"),
         "slide": slide.describe(),
-        "tissue": {"area_mm2": tissue.area_mm2, "threshold": tissue.threshold, "mpp": tissue.mpp},
+        "tissue": {**tissue.summary(), "source": "found" if tissue.threshold is not None else "annotation"},
         "grid": {
             "tile_um": settings.tile_um,
             "tile_px": settings.tile_px,

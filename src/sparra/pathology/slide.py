@@ -1,42 +1,26 @@
 """Whole-slide images in micrometres: opening, resolution, and reading with true resampling."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-import openslide
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparra.errors import UserError
+from sparra.pathology.decoders import open_decoder
+from sparra.pathology.decoders.base import WHITE
+from sparra.pathology.resolution import MppPolicy, resolve_mpp
 
-SMALLEST_MPP, LARGEST_MPP, LARGEST_ANISOTROPY = 0.05, 20.0, 0.05
-MPP_MEND = "Give the true µm per pixel of level 0 in the 'mpp' column of images.csv"
-# A level this much coarser than asked for is still taken: 20x scans call 0.2500 and 0.2513 the same.
-LEVEL_TOLERANCE = 1.01
+# A level this much coarser than asked for is still taken, and a reduction this close to a whole number is one:
+# scans at 40x call 0.2500 and 0.2527 the same.
+LEVEL_TOLERANCE = 1.02
 LANCZOS_RADIUS = 3
+# Closer than this part of a pixel to the picture's own grid, pixels are taken as they are.
+GRID_TOLERANCE = 1e-3
 # Source pixels along a side that one block of an overview may need, so that memory stays bounded.
 LARGEST_BLOCK_PX = 2048
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """Micrometres per pixel at level 0.
-
-    Attributes
-    ----------
-    x, y : float
-        µm per pixel along each axis.
-    source : {"table", "metadata"}
-        Whether it was supplied (images.csv) or read in the file.
-    """
-
-    x: float
-    y: float
-    source: Literal["table", "metadata"]
 
 
 class Slide:
@@ -45,9 +29,11 @@ class Slide:
     Parameters
     ----------
     path : Path
-        Any file that OpenSlide opens.
+        TIFF, OME-TIFF, DICOM, or any other file that OpenSlide opens; or a folder with one slide's DICOM files.
     mpp : float, optional
         µm per pixel of level 0; replaces what the file says. Needed where the file says nothing.
+    policy : MppPolicy, optional
+        What may stand in where neither says it.
 
     Attributes
     ----------
@@ -62,28 +48,19 @@ class Slide:
 
     Notes
     -----
-    Reads are thread-safe, as OpenSlide's are.
+    Reads are thread-safe.
     """
 
-    def __init__(self, path: Path, mpp: float | None = None) -> None:
+    def __init__(self, path: Path, mpp: float | None = None, policy: MppPolicy | None = None) -> None:
         self.path = path
-        if not path.exists():
-            raise UserError("the slide does not exist", where=path, mend="Correct the path in images.csv")
+        self._decoder = open_decoder(path)
+        self.dimensions: tuple[int, int] = self._decoder.level_dimensions[0]
         try:
-            self._handle = openslide.OpenSlide(path)
-        except (openslide.OpenSlideError, OSError) as error:
-            raise UserError(
-                f"OpenSlide cannot open this file as a slide ({_reason(error, path)})",
-                where=path,
-                mend="Copy it again if it was cut off, or convert it to a pyramidal TIFF",
-            ) from None
-        try:
-            self.resolution = _resolve_mpp(self._handle.properties, mpp, path)
-        except UserError:
-            self._handle.close()
+            self.resolution = resolve_mpp(self._decoder.header, self.dimensions, mpp, policy or MppPolicy(), path)
+        except BaseException:
+            self._decoder.close()
             raise
-        self.dimensions: tuple[int, int] = self._handle.dimensions
-        self._downsamples = _true_downsamples(self._handle)
+        self._downsamples = _true_downsamples(self._decoder.level_dimensions)
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +68,7 @@ class Slide:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._handle.close()
+        self._decoder.close()
 
     @property
     def size_um(self) -> tuple[float, float]:
@@ -100,16 +77,16 @@ class Slide:
 
     def describe(self) -> dict[str, Any]:
         """Return JSON-ready technical facts; nothing that could identify a patient, no free-text header."""
-        properties = self._handle.properties
+        header = self._decoder.header
         return {
             "mpp_x": self.resolution.x,
             "mpp_y": self.resolution.y,
             "mpp_source": self.resolution.source,
-            "mpp_in_header": _number(properties.get(openslide.PROPERTY_NAME_MPP_X)),
-            "level_dimensions": [list(size) for size in self._handle.level_dimensions],
-            "objective_power": _number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
-            "vendor": properties.get(openslide.PROPERTY_NAME_VENDOR),
-            "quickhash": properties.get(openslide.PROPERTY_NAME_QUICKHASH1),
+            "mpp_in_header": header.mpp[0] if header.mpp else None,
+            "level_dimensions": [list(size) for size in self._decoder.level_dimensions],
+            "objective_power": header.objective_power,
+            "vendor": header.vendor,
+            "quickhash": header.quickhash,
         }
 
     def read_um(self, x_um: float, y_um: float, size_um: float, size_px: int) -> NDArray[np.uint8]:
@@ -176,10 +153,9 @@ class Slide:
         UserError
             If one cannot be read.
         """
-        for level, (width, height) in enumerate(self._handle.level_dimensions):
-            factor = self._handle.level_downsamples[level]
-            for x, y in ((0, 0), (width - 1, height - 1)):
-                self._read_region((math.floor(x * factor), math.floor(y * factor)), level, (1, 1))
+        for level, (width, height) in enumerate(self._decoder.level_dimensions):
+            for corner in ((0, 0), (width - 1, height - 1)):
+                self._decoder.read(level, corner, (1, 1))
 
     def _level_for(self, mpp: float) -> int:
         """Return the coarsest level whose pixels are not coarser than `mpp`."""
@@ -195,42 +171,23 @@ class Slide:
     ) -> NDArray[np.uint8]:
         mpp = (self.resolution.x, self.resolution.y)
         level = self._level_for(min(extent_um[axis] / size_px[axis] for axis in (0, 1)))
-        downsample, openslide_downsample = self._downsamples[level], self._handle.level_downsamples[level]
-        x, y = (
-            _plan_axis(
-                corner_um[axis] / mpp[axis] / downsample,
-                extent_um[axis] / mpp[axis] / downsample,
-                size_px[axis],
-                openslide_downsample,
-            )
-            for axis in (0, 1)
-        )
-        region = Image.new("RGB", (x.outside + x.length, y.outside + y.length), (255, 255, 255))
+        downsample = self._downsamples[level]
+        first = (corner_um[0] / mpp[0] / downsample, corner_um[1] / mpp[1] / downsample)
+        span = (extent_um[0] / mpp[0] / downsample, extent_um[1] / mpp[1] / downsample)
+        x, y = (_plan_axis(first[axis], span[axis], size_px[axis]) for axis in (0, 1))
+        region = Image.new("RGB", (x.outside + x.length, y.outside + y.length), WHITE)
+        origin = (-float(x.outside), -float(y.outside))
         if x.length and y.length:
-            inside = self._read_region((x.start, y.start), level, (x.length, y.length))
-            region.paste(inside, (x.outside, y.outside))
-        box = (x.first, y.first, x.first + x.span, y.first + y.span)
-        resampled = region.resize(size_px, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
-        return np.asarray(resampled, dtype=np.uint8)
-
-    def _read_region(self, start: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
-        try:
-            region = self._handle.read_region(start, level, size)
-        except (openslide.OpenSlideError, OSError) as error:
-            raise UserError(
-                f"the slide is damaged or cut off ({_reason(error, self.path)})",
-                where=self.path,
-                mend="Copy it again from its source",
-            ) from None
-        alpha = region.getchannel("A")
-        if alpha.getextrema() == (255, 255):
-            return region.convert("RGB")
-        white = Image.new("RGB", size, (255, 255, 255))
-        white.paste(region, mask=alpha)
-        return white
+            inside = self._decoder.read(level, (x.start, y.start), (x.length, y.length))
+            if x.outside or y.outside:
+                region.paste(inside.picture, (x.outside, y.outside))
+            else:
+                region = inside.picture
+            origin = (inside.corner[0] - x.outside, inside.corner[1] - y.outside)
+        return _resampled(region, (first[0] - origin[0], first[1] - origin[1]), span, size_px)
 
 
-def check_slide(path: Path, mpp: float | None = None) -> None:
+def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None = None) -> None:
     """Check that a slide opens, has a resolution, and is whole; decodes a few tiles only.
 
     Parameters
@@ -238,89 +195,88 @@ def check_slide(path: Path, mpp: float | None = None) -> None:
     path : Path
     mpp : float, optional
         µm per pixel of level 0 from images.csv.
+    policy : MppPolicy, optional
+        What may stand in where neither the table nor the file says it.
 
     Raises
     ------
     UserError
         If the file is absent, unreadable or cut off, or its resolution is unknown or absurd.
     """
-    with Slide(path, mpp) as slide:
+    with Slide(path, mpp, policy) as slide:
         slide.check_readable()
 
 
 class _Axis(NamedTuple):
-    """What to read along one axis: `start` in pixels of level 0, all else in pixels of the level."""
+    """What to read along one axis in pixels of the level: `length` from `start`, `outside` before the border."""
 
     start: int
     length: int
     outside: int
-    first: float
-    span: float
 
 
-def _plan_axis(first: float, span: float, size_px: int, downsample: float) -> _Axis:
-    """Plan a read of `span` level pixels from `first`, with a margin for the filter.
-
-    OpenSlide takes the corner in whole pixels of level 0 and shifts a negative one by part of a pixel, so
-    what lies before the border is left to be filled in (`outside`), and `first` is counted from what is
-    really read.
-    """
-    margin = math.ceil(LANCZOS_RADIUS * max(1.0, span / size_px)) + 1
-    begin = math.floor(first) - margin
-    outside = max(0, -begin)
-    start = math.floor(max(0, begin) * downsample)
-    origin = -outside if outside else start / downsample
-    total = math.ceil(first - origin + span) + margin
-    return _Axis(start, max(0, total - outside), outside, first - origin, span)
-
-
-def _resolve_mpp(properties: Any, supplied: float | None, path: Path) -> Resolution:
-    if supplied is not None:
-        resolution = Resolution(float(supplied), float(supplied), "table")
+def _plan_axis(first: float, span: float, size_px: int) -> _Axis:
+    """Plan a read of `span` pixels from `first`, with a margin for the filter unless none is needed."""
+    if _on_grid(first, span, size_px):
+        begin, end = round(first), round(first + span)
     else:
-        x = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
-        y = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
-        if x is None or y is None:
-            raise UserError("the slide does not say its resolution (mpp)", where=path, mend=MPP_MEND)
-        resolution = Resolution(x, y, "metadata")
-    place = "images.csv" if resolution.source == "table" else "the slide's header"
-    for value in (resolution.x, resolution.y):
-        if not SMALLEST_MPP <= value <= LARGEST_MPP:
-            raise UserError(
-                f"the resolution in {place}, {value:g} µm per pixel, is not between {SMALLEST_MPP} and {LARGEST_MPP:g}",
-                where=path,
-                mend=MPP_MEND,
-            )
-    if abs(resolution.x - resolution.y) > LARGEST_ANISOTROPY * min(resolution.x, resolution.y):
-        raise UserError(
-            f"the resolution in {place} differs along x ({resolution.x:g}) and y ({resolution.y:g} µm)",
-            where=path,
-            mend=MPP_MEND,
-        )
-    return resolution
+        scale = span / size_px
+        margin = math.ceil(LANCZOS_RADIUS * max(1.0, scale, _averaged_px(scale))) + _averaged_px(scale) + 1
+        begin, end = math.floor(first) - margin, math.ceil(first + span) + margin
+    outside = min(max(0, -begin), end - begin)
+    return _Axis(max(0, begin), max(0, end - max(0, begin)), outside)
 
 
-def _true_downsamples(handle: openslide.OpenSlide) -> list[float]:
+def _on_grid(first: float, span: float, size_px: int) -> bool:
+    """Whether each pixel asked for is a whole number of pixels of the level."""
+    factor = max(1, round(span / size_px))
+    return abs(span - factor * size_px) < GRID_TOLERANCE and abs(first - round(first)) < GRID_TOLERANCE
+
+
+def _resampled(
+    region: Image.Image, first: tuple[float, float], span: tuple[float, float], size_px: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Resample the box from `first` with sides `span` to `size_px`.
+
+    A reduction by about two averages pixels, as scanners do where they make a pyramid's levels; what is left is
+    done by Lanczos.
+    """
+    if all(_on_grid(first[axis], span[axis], size_px[axis]) for axis in (0, 1)):
+        factors = (max(1, round(span[0] / size_px[0])), max(1, round(span[1] / size_px[1])))
+        corner = (round(first[0]), round(first[1]))
+        box = (*corner, corner[0] + factors[0] * size_px[0], corner[1] + factors[1] * size_px[1])
+        exact = region if box == (0, 0, *region.size) else region.crop(box)
+        return np.asarray(exact if factors == (1, 1) else exact.reduce(factors), dtype=np.uint8)
+    x, y = (_averaged_px(span[axis] / size_px[axis]) for axis in (0, 1))
+    if (x, y) != (1, 1):
+        # The means are taken on a grid that keeps its place relative to the box.
+        left, top = int(first[0]) % x, int(first[1]) % y
+        region = region.reduce((x, y), box=(left, top, *region.size))
+        first = ((first[0] - left) / x, (first[1] - top) / y)
+        span = (span[0] / x, span[1] / y)
+    box_px = (first[0], first[1], first[0] + span[0], first[1] + span[1])
+    return np.asarray(region.resize(size_px, Image.Resampling.LANCZOS, box=box_px), dtype=np.uint8)
+
+
+def _averaged_px(scale: float) -> int:
+    """Return how many pixels along a side are averaged before Lanczos reduces by the rest of `scale`.
+
+    Of a large reduction at least three fold is left to Lanczos, so that a picture read in blocks has no seams.
+    """
+    whole = scale * LEVEL_TOLERANCE
+    return max(1, math.floor(whole if whole < LANCZOS_RADIUS else scale / LANCZOS_RADIUS))
+
+
+def _true_downsamples(sizes: tuple[tuple[int, int], ...]) -> list[float]:
     """Return the factor of each level, integer where the sizes agree with one.
 
-    OpenSlide divides the sizes, so a 2:1 level of a slide with odd sides has 2.0005, which shifts far tiles.
+    Divided sizes give a 2:1 level of a slide with odd sides 2.0005, which shifts far tiles.
     """
     factors = []
-    for size, factor in zip(handle.level_dimensions, handle.level_downsamples, strict=True):
+    full = sizes[0]
+    for size in sizes:
+        factor = (full[0] / size[0] + full[1] / size[1]) / 2
         whole = round(factor)
-        agrees = all(abs(full / whole - side) < 1 for full, side in zip(handle.dimensions, size, strict=True))
-        factors.append(float(whole) if agrees else float(factor))
+        agrees = all(abs(length / whole - side) < 1 for length, side in zip(full, size, strict=True))
+        factors.append(float(whole) if agrees else factor)
     return factors
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else None
-    except ValueError:
-        return None
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _reason(error: Exception, path: Path) -> str:
-    """Return the library's reason on one line, without the path that the sentence begins with."""
-    return " ".join(str(error).replace(str(path), "the file").split()).rstrip(".") or type(error).__name__

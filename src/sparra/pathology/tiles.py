@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from shapely.geometry import MultiPolygon
 
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
@@ -58,35 +60,39 @@ def place_tiles(tissue: Tissue, size_um: tuple[float, float], settings: SlideSet
         May be empty.
     """
     x, y = (np.arange(0.0, side, settings.step_um) for side in size_um)
-    fraction = _tissue_fractions(tissue, x, y, settings.tile_um)
+    fraction = _tissue_fractions(tissue.outline, x, y, settings.tile_um)
     rows, columns = np.nonzero(fraction >= settings.minimum_tissue)
     corners = np.column_stack([x[columns], y[rows]])
     return TileGrid(corners, fraction[rows, columns].astype(np.float32), settings.tile_um, fraction.shape)
 
 
 def _tissue_fractions(
-    tissue: Tissue, x: NDArray[np.float64], y: NDArray[np.float64], tile_um: float
+    outline: MultiPolygon, x: NDArray[np.float64], y: NDArray[np.float64], tile_um: float
 ) -> NDArray[np.float64]:
     """Return the tissue fraction of every tile of a grid, shape (len(y), len(x)), exactly.
 
-    Interpolating the integral image linearly weighs a mask pixel by the part of it inside the tile.
+    The outline is cut to halves of the grid, and to halves of these, until a part is empty, full, or one tile.
     """
-    integral = np.pad(tissue.mask, ((1, 0), (1, 0))).cumsum(0, dtype=np.float64).cumsum(1)
-    in_rows = _at(integral, (y + tile_um) / tissue.mpp) - _at(integral, y / tissue.mpp)
-    columns = in_rows.T
-    inside = _at(columns, (x + tile_um) / tissue.mpp) - _at(columns, x / tissue.mpp)
-    # Rounding in the sums must not push a full tile below a minimum of 1.
-    fraction: NDArray[np.float64] = np.round(inside.T * (tissue.mpp / tile_um) ** 2, 9)
+    fraction = np.zeros((len(y), len(x)))
+    pending: list[tuple[Any, slice, slice]] = [(outline, slice(0, len(y)), slice(0, len(x)))]
+    while pending:
+        geometry, rows, columns = pending.pop()
+        if rows.start == rows.stop or columns.start == columns.stop:
+            continue
+        left, right = x[columns.start], x[columns.stop - 1] + tile_um
+        top, bottom = y[rows.start], y[rows.stop - 1] + tile_um
+        part = shapely.clip_by_rect(geometry, left, top, right, bottom)
+        # Rounding in the sums must not push a full tile below a minimum of 1.
+        covered = round(float(part.area) / ((right - left) * (bottom - top)), 9)
+        if covered in (0.0, 1.0) or (rows.stop - rows.start) * (columns.stop - columns.start) == 1:
+            fraction[rows, columns] = covered
+        elif rows.stop - rows.start >= columns.stop - columns.start:
+            middle = (rows.start + rows.stop) // 2
+            pending += [(part, slice(rows.start, middle), columns), (part, slice(middle, rows.stop), columns)]
+        else:
+            middle = (columns.start + columns.stop) // 2
+            pending += [(part, rows, slice(columns.start, middle)), (part, rows, slice(middle, columns.stop))]
     return fraction
-
-
-def _at(table: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate a table linearly at fractional rows, held constant beyond the last."""
-    rows = np.clip(rows, 0, len(table) - 1)
-    below = np.minimum(rows.astype(np.int64), len(table) - 2)
-    weight = (rows - below)[:, None]
-    result: NDArray[np.float64] = table[below] * (1 - weight) + table[below + 1] * weight
-    return result
 
 
 def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterator[NDArray[np.uint8]]:

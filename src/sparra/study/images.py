@@ -8,6 +8,7 @@ from sparra.bags import Bag, Preview, read_preview, write_bag
 from sparra.bags.readers import import_bag, is_bag_file, parts_of
 from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
+from sparra.pathology.annotation import annotation_in, check_annotation
 from sparra.pathology.extract import extract_slide
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import check_slide
@@ -19,7 +20,9 @@ from sparra.study.settings import BagsSettings
 from sparra.study.sidecar import begin, make_key, mark_done
 
 
-def check_image(image: ImageRecord, ct: CtSettings, bags: BagsSettings) -> Mapping[str, Any] | None:
+def check_image(
+    image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings
+) -> Mapping[str, Any] | None:
     """Look at an image's header, or read its bag whole.
 
     Returns
@@ -38,7 +41,9 @@ def check_image(image: ImageRecord, ct: CtSettings, bags: BagsSettings) -> Mappi
     if is_bag_file(image.path):
         return kind_of(import_bag(image.path, image.modality, image.mpp, bags.imports))
     if image.modality == "slide":
-        check_slide(image.path, image.mpp)
+        check_slide(image.path, image.mpp, slide.mpp_policy)
+        if image.mask is not None:
+            check_annotation(image.mask)
     else:
         check_ct(
             image.path,
@@ -51,11 +56,15 @@ def check_image(image: ImageRecord, ct: CtSettings, bags: BagsSettings) -> Mappi
     return None
 
 
-def inputs_of(image: ImageRecord, bags: BagsSettings) -> dict[str, Path]:
+def inputs_of(image: ImageRecord, slide: SlideSettings, bags: BagsSettings) -> dict[str, Path]:
     """Return the files that an image's bag depends on."""
-    parts = parts_of(image.path, image.mpp, bags.imports) if is_bag_file(image.path) else ()
+    mask, parts = image.mask, tuple[Path, ...]()
+    if is_bag_file(image.path):
+        parts = tuple(parts_of(image.path, image.mpp, bags.imports))
+    elif image.modality == "slide" and mask is None:
+        mask = annotation_in(slide.tissue_folder, image.path)
     further = {f"part {number}": path for number, path in enumerate(parts)}
-    return {"image": image.path, **({"mask": image.mask} if image.mask else {}), **further}
+    return {"image": image.path, **({"mask": mask} if mask else {}), **further}
 
 
 def parameters_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings) -> dict[str, Any]:
@@ -84,19 +93,26 @@ def extract_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags
     UserError
         If the image cannot be turned into a bag.
     """
-    key = make_key("extract", inputs_of(image, bags), parameters_of(image, ct, slide, bags))
+    key = make_key("extract", inputs_of(image, slide, bags), parameters_of(image, ct, slide, bags))
     begin(output)
-    bag, preview = _bag_of(image, ct, slide, bags)
+    bag, preview = _bag_of(image, ct, slide, bags, record_of(output))
     write_bag(output, bag, preview, bags.dtype.of(image.modality))
     mark_done(output, {**key, "kind": kind_of(bag)})
 
 
-def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings) -> tuple[Bag, Preview | None]:
+def record_of(bag: Path) -> Path:
+    """Return the name, without suffix, of the outline and the picture of the tissue beside a slide's bag."""
+    return bag.with_name(f"{bag.stem}.tissue")
+
+
+def _bag_of(
+    image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings, record: Path
+) -> tuple[Bag, Preview | None]:
     if is_bag_file(image.path):
         bag = import_bag(image.path, image.modality, image.mpp, bags.imports)
         return bag, read_preview(image.path) if bag.provenance["reader"] == "sparra" else None
     if image.modality == "slide":
-        return extract_slide(image.path, image.mpp, slide)
+        return extract_slide(image.path, image.mpp, slide, image.mask, _mask_values(image), record)
     if image.mask is None:
         raise UserError("the CT has no mask", image.path, "Name its mask in the column 'mask'")
     return extract_ct(
@@ -108,3 +124,13 @@ def _bag_of(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: Bags
         series=image.series,
         resample_mask=image.resample_mask,
     )
+
+
+def _mask_values(image: ImageRecord) -> tuple[int, ...] | None:
+    """Return the values of a slide's mask picture that are tissue."""
+    if image.label is None:
+        return None
+    values = tuple(value for value in image.label if isinstance(value, int))
+    if len(values) < len(image.label):
+        raise UserError("a slide's mask has values, not names", image.path, "Give numbers in the column 'label'")
+    return values

@@ -20,7 +20,6 @@ from sparra.radiology.io import Reading, read_pair
 from sparra.radiology.perturbation import PerturbationSettings, draw_perturbations, perturb
 from sparra.radiology.radiomics.agreement import intraclass_correlation
 from sparra.radiology.settings import CtSettings
-from sparra.study.images import inputs_of
 from sparra.study.layout import StudyLayout
 from sparra.study.lock import study_lock
 from sparra.study.pool import Item, Track, run_items
@@ -75,7 +74,7 @@ def measure_image(image: ImageRecord, ct: CtSettings, settings: PerturbationSett
     UserError
         If the image cannot be read or encoded.
     """
-    key = make_key("robustness", inputs_of(image), _parameters(image, ct, settings))
+    key = make_key("robustness", _inputs(image), _parameters(image, ct, settings))
     begin(output)
     label = image.label or ct.label
     reading = Reading(image.spacing_mm, image.series, image.resample_mask or ct.resample_mask)
@@ -103,6 +102,10 @@ def _features(images: tuple[sitk.Image, sitk.Image], ct: CtSettings) -> dict[str
     return dict(zip(names, bag.features.astype(np.float64).mean(axis=0).tolist(), strict=True))
 
 
+def _inputs(image: ImageRecord) -> dict[str, Path]:
+    return {"image": image.path, **({"mask": image.mask} if image.mask else {})}
+
+
 def _parameters(image: ImageRecord, ct: CtSettings, settings: PerturbationSettings) -> dict[str, Any]:
     label = list(image.label) if image.label else None
     spacing = list(image.spacing_mm) if image.spacing_mm else None
@@ -111,12 +114,13 @@ def _parameters(image: ImageRecord, ct: CtSettings, settings: PerturbationSettin
         "robustness": settings.model_dump(mode="json"),
         "label": label,
         "spacing_mm": spacing,
+        "series": image.series_digest,
         "resample_mask": image.resample_mask,
     }
 
 
 def _is_current(image: ImageRecord, ct: CtSettings, settings: PerturbationSettings, output: Path) -> bool:
-    return is_current(output, "robustness", inputs_of(image), _parameters(image, ct, settings))
+    return is_current(output, "robustness", _inputs(image), _parameters(image, ct, settings))
 
 
 def _write_icc(layout: StudyLayout, measured: Sequence[Path]) -> None:

@@ -76,7 +76,7 @@ def check_study(settings: StudySettings, track: Track, follow_up: bool = True) -
         if is_bag_file(image.path) and bag_is_current(settings, image, layout):
             kind = stored_kind(layout.bag(image.modality, image.key))  # Not read whole a second time.
         else:
-            kind = check_image(image, settings.ct, settings.bags)
+            kind = check_image(image, settings.ct, settings.slide, settings.bags)
         if kind is not None:
             bags.append(ImageKind(image, kind))
 

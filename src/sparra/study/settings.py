@@ -204,12 +204,19 @@ def read_study(path: Path) -> StudySettings:
     return settings
 
 
+PATH_KEYS = (
+    ("cohort", ("subjects", "images", "review")),
+    ("evaluation", ("splits",)),
+    ("slide", ("tissue_folder",)),
+)
+
+
 def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     resolved = dict(content)
     resolved.setdefault("output", "output")
     if isinstance(resolved["output"], str):
         resolved["output"] = str(folder / resolved["output"])
-    for section, keys in (("cohort", ("subjects", "images", "review")), ("evaluation", ("splits",))):
+    for section, keys in PATH_KEYS:
         values = resolved.get(section)
         if isinstance(values, dict):
             paths = {k: str(folder / values[k]) for k in keys if isinstance(values.get(k), str)}

@@ -21,7 +21,8 @@ from sparra.graphs.settings import GraphSettings
 from sparra.graphs.store import read_graph, write_graph
 from sparra.graphs.summary import summarise_graph
 from sparra.modality import MODALITIES, Modality
-from sparra.study.images import extract_image, inputs_of, parameters_of
+from sparra.pathology.picture import write_contact_sheets
+from sparra.study.images import extract_image, inputs_of, parameters_of, record_of
 from sparra.study.kinds import ImageKind, kind_of, odd_images
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
@@ -48,13 +49,23 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
         )
         for image in pending
     ]
-    return run_items("extract", extract_image, items, settings.n_workers, track)
+    problems = run_items("extract", extract_image, items, settings.n_workers, track)
+    _write_contact_sheets(cohort, layout)
+    return problems
+
+
+def _write_contact_sheets(cohort: Cohort, layout: StudyLayout) -> None:
+    """Gather the pictures of all slides' tissue, those without tiles too."""
+    slides = [image for image in cohort.images if image.modality == "slide"]
+    pictures = [(f"{i.subject_id} {i.path.name}", record_of(layout.bag("slide", i.key))) for i in slides]
+    shown = [(caption, path.with_name(f"{path.name}.png")) for caption, path in pictures]
+    write_contact_sheets(layout.root / "features" / "slide", [pair for pair in shown if pair[1].exists()])
 
 
 def bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
     """Tell whether an image's bag is there and made from the file and settings as they are."""
     parameters = parameters_of(image, settings.ct, settings.slide, settings.bags)
-    inputs = inputs_of(image, settings.bags)
+    inputs = inputs_of(image, settings.slide, settings.bags)
     return is_current(layout.bag(image.modality, image.key), "extract", inputs, parameters)
 
 

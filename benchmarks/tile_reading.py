@@ -1,0 +1,172 @@
+"""Reading tiles: ours against OpenSlide's own rate, and the memory of a whole extraction by slide size.
+
+``python -m benchmarks.tile_reading`` writes synthetic pyramidal TIFFs (JPEG, 256-pixel tiles) in a temporary folder
+and prints one JSON line. ``share_of_decoder``: tiles a second of `read_tiles` over those of ``OpenSlide.read_region``
+for the same regions, read one after the other by as many threads, without any resampling; the lowest of three scans:
+0.5 µm (as it is), 0.25 and 0.2527 µm (reduced to 0.5). ``share_openslide_reader`` is the same at 0.25 µm for our
+reader through OpenSlide, by which formats other than plain TIFF are read. ``peak_mb_small`` and ``peak_mb_large``: peak
+memory of a process that finds the tissue and reads every tile of a slide of 8,192 and of 81,920 pixels a side.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest.mock import patch
+
+import imagecodecs
+import numpy as np
+import openslide
+import tifffile
+
+from sparra.pathology import slide as slide_module
+from sparra.pathology.artefacts import blurred_mask
+from sparra.pathology.decoders.by_openslide import OpenSlideDecoder
+from sparra.pathology.settings import SlideSettings
+from sparra.pathology.slide import Slide
+from sparra.pathology.tiles import TileGrid, place_tiles, read_tiles
+from sparra.pathology.tissue import find_tissue
+from sparra.simulate.settings import SimulationSettings
+from sparra.simulate.slide import simulate_slide
+
+TILE, PATTERNS, REPEATS, MOST_TILES = 256, 8, 3, 256
+SMALL_PX, LARGE_PX = 8192, 81920
+SCANS = {"native": 0.5, "half": 0.25, "odd": 0.2527}
+
+
+def jpeg_tiles() -> tuple[list[bytes], bytes]:
+    """Return tissue as encoded tiles, and one of glass."""
+    drawn = simulate_slide(0.5, SimulationSettings(slide_um=1024, slide_mpp=0.5), np.random.default_rng(0)).rgb
+    middle = drawn.shape[0] // 2 - TILE
+    tiles = [
+        drawn[middle + dy : middle + dy + TILE, middle + dx : middle + dx + TILE]
+        for dy in (0, TILE)
+        for dx in (0, TILE)
+    ]
+    glass = np.full((TILE, TILE, 3), 244, np.uint8)
+    encoded = [imagecodecs.jpeg8_encode(np.ascontiguousarray(tile), level=85) for tile in tiles]
+    return encoded, imagecodecs.jpeg8_encode(glass, level=85)
+
+
+def write_pyramid(path: Path, side: int, mpp: float) -> None:
+    """Write a slide whose middle 60 % along each side is tissue; levels of 1, 4 and 16."""
+    tissue, glass = jpeg_tiles()
+
+    def tiles(count: int) -> Iterator[bytes]:
+        for row in range(count):
+            for column in range(count):
+                inside = all(0.2 * count <= place < 0.8 * count for place in (row, column))
+                yield tissue[(row % 2) * 2 + column % 2] if inside else glass
+
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        for level in range(3):
+            pixels = side // 4**level
+            writer.write(
+                tiles(pixels // TILE), shape=(pixels, pixels, 3), dtype=np.uint8, tile=(TILE, TILE), photometric="rgb",
+                compression="jpeg", subfiletype=int(level > 0), metadata=None,
+                resolution=(1e4 / mpp / 4**level, 1e4 / mpp / 4**level), resolutionunit="CENTIMETER",
+            )  # fmt: skip
+
+
+def regular_grid(slide: Slide, settings: SlideSettings) -> TileGrid:
+    start, side = 0.25 * slide.size_um[0], int(MOST_TILES**0.5)
+    corners = np.array(
+        [[start + x * settings.tile_um, start + y * settings.tile_um] for y in range(side) for x in range(side)]
+    )
+    inside = corners[(corners.max(axis=1) + settings.tile_um) < min(slide.size_um)]
+    return TileGrid(inside, np.ones(len(inside), np.float32), settings.tile_um, (side, side))
+
+
+def ours(path: Path, mpp: float, settings: SlideSettings) -> tuple[float, TileGrid]:
+    with Slide(path, mpp) as slide:
+        grid = regular_grid(slide, settings)
+        start = time.perf_counter()
+        for _ in read_tiles(slide, grid, settings):
+            pass
+        return len(grid) / (time.perf_counter() - start), grid
+
+
+def openslide_alone(path: Path, mpp: float, grid: TileGrid, threads: int) -> float:
+    handle = openslide.OpenSlide(path)
+    side = round(grid.tile_um / mpp)
+    corners = np.rint(grid.corners_um / mpp).astype(int).tolist()
+
+    def read(part: list[list[int]]) -> None:
+        for x, y in part:
+            handle.read_region((x, y), 0, (side, side))
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        # Neighbouring tiles stay with one thread, as a plain loop would read them.
+        step = -(-len(corners) // threads)
+        list(pool.map(read, [corners[first : first + step] for first in range(0, len(corners), step)]))
+    rate = len(corners) / (time.perf_counter() - start)
+    handle.close()
+    return rate
+
+
+def share(path: Path, mpp: float, settings: SlideSettings) -> float:
+    """Return the median ratio of runs that take turns, so that other load meets both."""
+    ratios = []
+    for _ in range(REPEATS):
+        rate, grid = ours(path, mpp, settings)
+        ratios.append(rate / openslide_alone(path, mpp, grid, settings.reading_threads))
+    return float(np.median(ratios))
+
+
+def through_openslide(action: Callable[[], float]) -> float:
+    with patch.object(slide_module, "open_decoder", OpenSlideDecoder):
+        return action()
+
+
+def read_whole(path: Path) -> None:
+    """Find the tissue and read every tile, then print the process's peak memory in MB."""
+    settings = SlideSettings()
+    with Slide(path) as slide:
+        mpp = (slide.resolution.x, slide.resolution.y)
+        tissue = find_tissue(
+            slide.overview(settings.tissue_mpp), settings.tissue_mpp, settings, mpp,
+            lambda mask, mask_mpp: blurred_mask(slide, mask, mask_mpp, 2.0),
+        )  # fmt: skip
+        grid = place_tiles(tissue, slide.size_um, settings)
+        tiles = sum(len(batch) for batch in read_tiles(slide, grid, settings))
+    print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, tiles]))
+
+
+def peak_of(path: Path) -> tuple[float, int]:
+    command = [sys.executable, "-m", "benchmarks.tile_reading", "--read", str(path)]
+    peak, tiles = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return peak, tiles
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--read", type=Path, help="only read this slide and print the peak memory")
+    parser.add_argument("--large", type=int, default=LARGE_PX, help="side of the large slide, pixels")
+    arguments = parser.parse_args()
+    if arguments.read:
+        read_whole(arguments.read)
+        return
+    settings = SlideSettings()
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = Path(folder) / "small.tif", Path(folder) / "large.tif"
+        write_pyramid(small, SMALL_PX, 0.25)
+        for name, mpp in SCANS.items():
+            figures[f"share_{name}"] = share(small, mpp, settings)
+        figures["share_of_decoder"] = min(figures.values())
+        figures["share_openslide_reader"] = through_openslide(lambda: share(small, 0.25, settings))
+        figures["peak_mb_small"], figures["tiles_small"] = peak_of(small)
+        write_pyramid(large, arguments.large, 0.25)
+        figures["peak_mb_large"], figures["tiles_large"] = peak_of(large)
+    print(json.dumps({name: float(f"{value:.4g}") for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

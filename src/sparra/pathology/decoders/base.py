@@ -1,0 +1,106 @@
+"""What every slide decoder gives: a header, a pyramid, and the pixels of a region of one level."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from PIL import Image
+
+from sparra.errors import UserError
+
+COPY_AGAIN = "Copy it again from its source"
+CONVERT = "Convert it to a tiled, pyramidal TIFF of 8-bit RGB colour"
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Technical facts of a slide file; nothing that could identify a patient.
+
+    Attributes
+    ----------
+    vendor : str or None
+        Format, by OpenSlide's name where it has one.
+    mpp : tuple of float or None
+        µm per pixel of level 0 along (x, y), as the file says.
+    objective_power : float or None
+        Such as 20 or 40.
+    quickhash : str or None
+        OpenSlide's identity of the picture.
+    """
+
+    vendor: str | None = None
+    mpp: tuple[float, float] | None = None
+    objective_power: float | None = None
+    quickhash: str | None = None
+
+
+class Region(NamedTuple):
+    """Pixels of a level, and where the first of them lies.
+
+    Attributes
+    ----------
+    picture : PIL.Image.Image
+        RGB; white where the file holds nothing.
+    corner : tuple of float
+        Top-left corner (x, y) in pixels of the level; some decoders can only begin at a part of a pixel.
+    """
+
+    picture: Image.Image
+    corner: tuple[float, float]
+
+
+class Decoder(Protocol):
+    """Reads one file; thread-safe.
+
+    Attributes
+    ----------
+    header : Header
+    level_dimensions : tuple
+        (width, height) of each level in pixels, the largest first.
+    """
+
+    header: Header
+    level_dimensions: tuple[tuple[int, int], ...]
+
+    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Region:
+        """Read a region of a level.
+
+        Parameters
+        ----------
+        level : int
+        corner : tuple of int
+            (x, y) in pixels of the level, not negative. The region read begins there or less than a pixel
+            before.
+        size : tuple of int
+            (width, height) in pixels of the level; may reach beyond the border.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged there.
+        """
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def damaged(error: Exception, path: Path) -> UserError:
+    """Return the error of a file that cannot be decoded at some place."""
+    return UserError(f"the slide is damaged or cut off ({reason_of(error, path)})", where=path, mend=COPY_AGAIN)
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """Return a library's reason on one line, without the path that the sentence begins with."""
+    text = " ".join(str(error).replace(str(path), "the file").split())
+    return text[:200].rstrip(".") or type(error).__name__
+
+
+def as_number(text: Any) -> float | None:
+    """Return a finite number, or None for anything else."""
+    try:
+        value = float(text) if text is not None else None
+    except (TypeError, ValueError):
+        return None
+    return value if value is not None and math.isfinite(value) else None

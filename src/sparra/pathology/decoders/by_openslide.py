@@ -1,0 +1,60 @@
+"""Slides that OpenSlide opens."""
+
+import math
+from pathlib import Path
+
+import openslide
+from PIL import Image
+
+from sparra.pathology.decoders.base import WHITE, Header, Region, as_number, damaged
+
+
+class OpenSlideDecoder:
+    """Reads through OpenSlide (see `sparra.pathology.decoders.base.Decoder`).
+
+    Raises
+    ------
+    openslide.OpenSlideError, OSError
+        If OpenSlide cannot open the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle = openslide.OpenSlide(path)
+        self.level_dimensions: tuple[tuple[int, int], ...] = self._handle.level_dimensions
+        self.header = _header(self._handle)
+
+    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Region:
+        """Read a region; OpenSlide takes the corner in whole pixels of level 0."""
+        downsample = self._handle.level_downsamples[level]
+        start = (math.floor(corner[0] * downsample), math.floor(corner[1] * downsample))
+        try:
+            picture = self._handle.read_region(start, level, size)
+        except (openslide.OpenSlideError, OSError) as error:
+            raise damaged(error, self.path) from None
+        return Region(_on_white(picture), (start[0] / downsample, start[1] / downsample))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    alpha = picture.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return picture.convert("RGB")
+    white = Image.new("RGB", picture.size, WHITE)
+    white.paste(picture, mask=alpha)
+    return white
+
+
+def _header(handle: openslide.OpenSlide) -> Header:
+    properties = handle.properties
+    x = as_number(properties.get(openslide.PROPERTY_NAME_MPP_X))
+    y = as_number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
+    return Header(
+        vendor=properties.get(openslide.PROPERTY_NAME_VENDOR),
+        mpp=(x, y) if x is not None and y is not None else None,
+        objective_power=as_number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
+        quickhash=properties.get(openslide.PROPERTY_NAME_QUICKHASH1),
+    )
