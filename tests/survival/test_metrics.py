@@ -10,7 +10,8 @@ from sksurv.metrics import (
 )
 
 from sparra.errors import UserError
-from sparra.survival.metrics import brier_scores, evaluate_fold
+from sparra.survival.brier import brier_scores
+from sparra.survival.metrics import evaluate_fold
 from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves
 
 
@@ -126,7 +127,7 @@ def test_a_brier_score_without_test_events_is_defined():
 
 def test_predictions_must_fit_subjects_and_times(fold):
     train, test, risk, survival, times = fold
-    with pytest.raises(UserError, match="do not fit the 150 subjects"):
+    with pytest.raises(UserError, match="149 risk scores, 150 subjects"):
         evaluate_fold(train, test, RiskScores(risk.values[:-1]), survival, times, 1600)
     with pytest.raises(UserError, match="other times"):
         evaluate_fold(train, test, risk, survival, times + 1, 1600)

@@ -6,22 +6,29 @@ from sparra.survival.outcomes import FollowUp
 from sparra.survival.screening import univariate_cox
 
 
-def test_published_coefficient_of_the_6mp_trial(freireich):
+@pytest.mark.parametrize(
+    ("ties", "coefficient", "error", "p"), [("breslow", 1.509, 0.4096, 0.00023), ("efron", 1.572, 0.4124, 0.000138)]
+)
+def test_published_coefficient_of_the_6mp_trial(freireich, ties, coefficient, error, p):
     follow_up, arm = freireich
-    result = univariate_cox((arm == "placebo").astype(float)[:, None], follow_up)
-    # R: coxph(Surv(time, event) ~ arm, ties = "breslow") gives 1.509 (se 0.410), p = 0.00023.
-    assert result.coefficient[0] == pytest.approx(1.509, abs=5e-4)
-    assert result.standard_error[0] == pytest.approx(0.4096, abs=5e-5)
-    assert result.p[0] == pytest.approx(0.00023, abs=5e-6)
+    result = univariate_cox((arm == "placebo").astype(float)[:, None], follow_up, ties)
+    # R: coxph(Surv(time, event) ~ arm, ties = ...).
+    assert result.coefficient[0] == pytest.approx(coefficient, abs=5e-4)
+    assert result.standard_error[0] == pytest.approx(error, abs=5e-5)
+    assert result.p[0] == pytest.approx(p, abs=5e-6)
 
 
-def test_all_features_at_once_equal_single_fits(simulate):
+@pytest.mark.parametrize("ties", ["breslow", "efron"])
+def test_all_features_at_once_equal_single_fits(simulate, ties):
     features, follow_up = simulate(90, 12)
-    result = univariate_cox(features, follow_up)
+    assert len(np.unique(follow_up.time)) < 80
+    features[:, 6:] = np.exp(2 * features[:, 6:]) * 1e3  # skewed, and on another scale
+    result = univariate_cox(features, follow_up, ties)
     single = [
-        CoxPHSurvivalAnalysis().fit(features[:, [column]], follow_up.structured()).coef_[0] for column in range(12)
+        CoxPHSurvivalAnalysis(ties=ties).fit(features[:, [column]], follow_up.structured()).coef_[0]
+        for column in range(12)
     ]
-    np.testing.assert_allclose(result.coefficient, single, atol=1e-6)
+    np.testing.assert_allclose(result.coefficient * features.std(axis=0), single * features.std(axis=0), atol=1e-6)
     assert result.converged.all()
     assert result.p.argmin() == 0
 
