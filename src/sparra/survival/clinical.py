@@ -43,6 +43,8 @@ _UNKNOWN = {
     *("", "nan", "na", "n/a", "none", "unknown", "not available", "not reported", "not applicable"),
     *("[not available]", "[not applicable]", "[unknown]", "[discrepancy]", "[not evaluated]", "'--", "--", "x"),
 }
+# Known to registries, but no place on a scale of 1 to 4.
+_UNSTAGED = {"gx", "gb", "high grade", "low grade", "stage x", "stage 0", "stage is", "is", "i/ii nos"}
 _ROMAN = {"i": 1.0, "ii": 2.0, "iii": 3.0, "iv": 4.0}
 _STAGE = re.compile(r"(?:ajcc\s*)?(?:stage\s*)?(?:(iv|iii|ii|i)|([1-4]))\s*[a-d]?[1-3]?")
 _GRADE = re.compile(r"(?:grade\s*|g\s*)?(?:(iv|iii|ii|i)|([1-4]))")
@@ -294,17 +296,7 @@ def _number(value: object, column: str) -> float:
 def _ordered(text: object, pattern: re.Pattern[str], kind: str) -> float:
     """Return 1 to 4 from a roman or arabic number."""
     word = _text(text)
-    if word in _UNKNOWN or word in (
-        "gx",
-        "stage x",
-        "gb",
-        "stage 0",
-        "high grade",
-        "low grade",
-        "is",
-        "stage is",
-        "i/ii nos",
-    ):
+    if word in _UNKNOWN or word in _UNSTAGED:
         return float("nan")
     word = re.sub(r"\.0$", "", word)
     match = pattern.fullmatch(word)

@@ -252,5 +252,4 @@ def _inverse(information: FloatArray) -> FloatArray:
     values = np.linalg.eigvalsh(information) if size else np.ones(1)
     if values.min() <= 1e-9 * max(values.max(), 1e-300):
         return np.full((size, size), np.nan)
-    inverse: FloatArray = np.linalg.inv(information)
-    return inverse
+    return np.asarray(np.linalg.inv(information), dtype=np.float64)
