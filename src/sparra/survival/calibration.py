@@ -19,8 +19,8 @@ from sparra.survival.outcomes import (
     undefined,
 )
 
-# Predicted risks of exactly 0 or 1 have no complementary log-log.
-_LEAST_RISK = 1e-6
+# Predicted risks of exactly 0 or 1, as forests give, have no complementary log-log: they count as these.
+_LEAST_RISK, _LARGEST_RISK = 1e-5, 1.0 - 1e-12
 # Of the predictor's distribution; the linear tails start there (Harrell, Regression Modeling Strategies, 2.4.6).
 _KNOTS = (0.1, 0.5, 0.9)
 
@@ -181,7 +181,7 @@ def spline_basis(values: FloatArray) -> FloatArray:
 
 
 def _cloglog(risk: FloatArray) -> FloatArray:
-    clipped = np.clip(risk, _LEAST_RISK, 1.0 - _LEAST_RISK)
+    clipped = np.clip(risk, _LEAST_RISK, _LARGEST_RISK)
     link: FloatArray = np.log(-np.log1p(-clipped))
     return link
 

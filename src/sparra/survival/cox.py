@@ -24,8 +24,9 @@ from sparra.survival.screening import Ties
 _MAX_ITERATIONS = 100
 _MAX_HALVINGS = 40
 _SMALL_DECREASE = 1e-12
-# A coefficient of so many standard deviations is on its way to infinity (monotone likelihood).
-_LARGEST = 25.0
+# A likelihood that has become so much flatter than at zero is on its way to infinity (monotone).
+_FLATTENED = 1e-5
+_COLLINEAR = 1e-9
 _Z_95 = float(stats.norm.ppf(0.975))
 
 
@@ -132,19 +133,15 @@ def fit_cox(
     parts = [part for part in parts if len(part.event_rows)]
     w, reason = _maximise(parts, x.shape[1])
     loss, _, information = _loss(parts, w)
-    covariance = _inverse(information)
-    if not reason and not np.isfinite(covariance).all():
-        reason = "the covariates are collinear"
-    baseline = BreslowBaseline(x @ w, follow_up)
-    null = _loss(parts, np.zeros(x.shape[1]))[0]
+    covariance = np.full_like(information, np.nan) if reason else np.linalg.inv(information) / np.outer(scale, scale)
     return CoxFit(
         w / scale,
-        covariance / np.outer(scale, scale) if not reason else np.full_like(covariance, np.nan),
+        np.asarray(covariance, dtype=np.float64),
         -loss,
-        -null,
+        -_loss(parts, np.zeros(x.shape[1]))[0],
         len(table),
         follow_up.n_events,
-        baseline,
+        BreslowBaseline(x @ w, follow_up),
         centre,
         reason,
     )
@@ -186,42 +183,52 @@ def _check(table: FloatArray, follow_up: FollowUp) -> None:
 class _Part(NamedTuple):
     """One stratum, from the longest time to the shortest: a risk set is a leading block of rows."""
 
-    x: FloatArray
-    event_rows: NDArray[np.intp]
-    last: NDArray[np.intp]
-    # (e, e) share of each tied event's weight that has left the risk set of each event; None without ties.
-    leaving: FloatArray | None
+    x: FloatArray  # (n, q)
+    squares: FloatArray  # (n, q * q) outer product of each row with itself
+    event_rows: NDArray[np.intp]  # (e,)
+    last: NDArray[np.intp]  # (e,) row that ends the risk set of each event
+    starts: NDArray[np.intp]  # (g,) first event of each distinct time
+    later: NDArray[np.intp]  # events of which tied events have left the risk set in part
+    group: NDArray[np.intp]  # their distinct time, in the order of `starts`
+    fraction: FloatArray  # the share that has left
 
 
 def _part(x: FloatArray, follow_up: FollowUp, ties: Ties) -> _Part:
     order = np.argsort(-follow_up.time, kind="stable")
-    time, rows = follow_up.time[order], np.flatnonzero(follow_up.event[order])
+    x, time, rows = x[order], follow_up.time[order], np.flatnonzero(follow_up.event[order])
     last = np.searchsorted(-time, -time[rows], side="right") - 1
-    tied = time[rows][:, None] == time[rows][None, :]
-    if ties == "breslow" or tied.sum() == len(rows):
-        return _Part(x[order], rows, last, None)
-    earlier = np.tril(tied, -1).sum(axis=1)
-    return _Part(x[order], rows, last, tied * (earlier / tied.sum(axis=1))[:, None])
+    starts = np.flatnonzero(np.r_[True, np.diff(time[rows]) != 0])[: len(rows)]
+    sizes = np.diff(np.r_[starts, len(rows)])
+    group = np.repeat(np.arange(len(starts)), sizes)
+    earlier = np.arange(len(rows)) - starts[group]
+    later = np.flatnonzero(earlier) if ties == "efron" else np.zeros(0, dtype=np.intp)
+    squares = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+    return _Part(x, squares, rows, last, starts, later, group[later], earlier[later] / sizes[group[later]])
 
 
 def _loss(parts: list[_Part], w: FloatArray) -> tuple[float, FloatArray, FloatArray]:
     """Return minus the log-likelihood, its gradient (q,) and Hessian (q, q)."""
-    loss, gradient, hessian = 0.0, np.zeros(len(w)), np.zeros((len(w), len(w)))
-    for x, rows, last, leaving in parts:
-        predictor = x @ w
+    q = len(w)
+    loss, gradient, hessian = 0.0, np.zeros(q), np.zeros((q, q))
+    for part in parts:
+        predictor = part.x @ w
         shift = float(predictor.max())
-        # weight of subject j in the denominator of event i, shape (e, n)
-        share = (np.arange(len(x)) <= last[:, None]).astype(np.float64)
-        if leaving is not None:
-            share[:, rows] -= leaving
-        weight = share * np.exp(predictor - shift)
-        total = np.maximum(weight.sum(axis=1), np.finfo(np.float64).tiny)
-        probability = weight / total[:, None]
-        expected, mean = probability.sum(axis=0), probability @ x
-        loss += float((np.log(total) + shift - predictor[rows]).sum())
-        gradient += x.T @ expected - x[rows].sum(axis=0)
-        hessian += x.T @ (expected[:, None] * x) - mean.T @ mean
+        weight = np.exp(predictor - shift)[:, None]
+        total = np.maximum(_sums(part, weight), np.finfo(np.float64).tiny)
+        mean = _sums(part, weight * part.x) / total
+        loss += float((np.log(total[:, 0]) + shift - predictor[part.event_rows]).sum())
+        gradient += mean.sum(axis=0) - part.x[part.event_rows].sum(axis=0)
+        hessian += (_sums(part, weight * part.squares) / total).sum(axis=0).reshape(q, q) - mean.T @ mean
     return loss, gradient, hessian
+
+
+def _sums(part: _Part, values: FloatArray) -> FloatArray:
+    """Return sums of `values` (n, k) over each event's risk set, shape (e, k)."""
+    sums: FloatArray = np.cumsum(values, axis=0)[part.last]
+    if part.later.size:
+        dying = np.add.reduceat(values[part.event_rows], part.starts, axis=0)
+        sums[part.later] -= part.fraction[:, None] * dying[part.group]
+    return sums
 
 
 def _maximise(parts: list[_Part], q: int) -> tuple[FloatArray, str]:
@@ -229,13 +236,14 @@ def _maximise(parts: list[_Part], q: int) -> tuple[FloatArray, str]:
     if q == 0:
         return w, ""
     loss, gradient, hessian = _loss(parts, w)
+    at_zero = _flattest(hessian)
+    if at_zero <= _COLLINEAR * float(np.trace(hessian)):
+        return w, "the covariates are collinear, or one does not vary"
     for _ in range(_MAX_ITERATIONS):
-        # A touch of ridge keeps a collinear step finite; the gradient, and so the maximum, has none of it.
-        ridge = 1e-10 * max(float(np.trace(hessian)), 1e-10) * np.eye(q)
-        step: FloatArray = cho_solve(cho_factor(hessian + ridge), gradient)
-        decrease = float(gradient @ step)
-        if np.abs(w).max(initial=0.0) > _LARGEST:
+        if _flattest(hessian) < _FLATTENED * at_zero:
             return w, "monotone likelihood: a covariate separates those with the event"
+        step: FloatArray = cho_solve(cho_factor(hessian), gradient)
+        decrease = float(gradient @ step)
         if decrease < _SMALL_DECREASE:
             return w - step, ""
         for halving in range(_MAX_HALVINGS):
@@ -247,9 +255,6 @@ def _maximise(parts: list[_Part], q: int) -> tuple[FloatArray, str]:
     return w, f"no maximum within {_MAX_ITERATIONS} steps"
 
 
-def _inverse(information: FloatArray) -> FloatArray:
-    size = len(information)
-    values = np.linalg.eigvalsh(information) if size else np.ones(1)
-    if values.min() <= 1e-9 * max(values.max(), 1e-300):
-        return np.full((size, size), np.nan)
-    return np.asarray(np.linalg.inv(information), dtype=np.float64)
+def _flattest(hessian: FloatArray) -> float:
+    """Return the curvature in the flattest direction."""
+    return float(np.linalg.eigvalsh(hessian)[0])

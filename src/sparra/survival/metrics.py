@@ -27,7 +27,7 @@ from sparra.survival.outcomes import (
     undefined,
 )
 
-__all__ = ["AucCurve", "MetricValue", "auc_curve", "c_auc", "c_index", "c_ipcw", "evaluate_fold"]
+__all__ = ["AucCurve", "MetricValue", "auc_curve", "brier_scores", "c_auc", "c_index", "c_ipcw", "evaluate_fold"]
 
 
 class AucCurve(NamedTuple):
