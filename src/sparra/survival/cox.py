@@ -24,8 +24,10 @@ from sparra.survival.screening import Ties
 _MAX_ITERATIONS = 100
 _MAX_HALVINGS = 40
 _SMALL_DECREASE = 1e-12
-# A likelihood that has become so much flatter than at zero is on its way to infinity (monotone).
+# A likelihood that has become so much flatter than at zero, or log hazards so far apart, are on their way to
+# infinity (monotone likelihood).
 _FLATTENED = 1e-5
+_LARGEST_SPREAD = 60.0
 _COLLINEAR = 1e-9
 _Z_95 = float(stats.norm.ppf(0.975))
 
@@ -240,7 +242,7 @@ def _maximise(parts: list[_Part], q: int) -> tuple[FloatArray, str]:
     if at_zero <= _COLLINEAR * float(np.trace(hessian)):
         return w, "the covariates are collinear, or one does not vary"
     for _ in range(_MAX_ITERATIONS):
-        if _flattest(hessian) < _FLATTENED * at_zero:
+        if _flattest(hessian) < _FLATTENED * at_zero or _spread(parts, w) > _LARGEST_SPREAD:
             return w, "monotone likelihood: a covariate separates those with the event"
         step: FloatArray = cho_solve(cho_factor(hessian), gradient)
         decrease = float(gradient @ step)
@@ -258,3 +260,8 @@ def _maximise(parts: list[_Part], q: int) -> tuple[FloatArray, str]:
 def _flattest(hessian: FloatArray) -> float:
     """Return the curvature in the flattest direction."""
     return float(np.linalg.eigvalsh(hessian)[0])
+
+
+def _spread(parts: list[_Part], w: FloatArray) -> float:
+    """Return the largest difference of two log hazards in a stratum."""
+    return max(float(np.ptp(part.x @ w)) for part in parts)
