@@ -251,7 +251,8 @@ def _maximise(parts: list[_Part], q: int) -> tuple[FloatArray, str]:
         for halving in range(_MAX_HALVINGS):
             candidate: FloatArray = w - step / 2.0**halving
             reached = _loss(parts, candidate)
-            if reached[0] <= loss:
+            # Near the maximum the losses differ by rounding alone.
+            if reached[0] <= loss + 1e-12 * abs(loss):
                 break
         w, (loss, gradient, hessian) = candidate, reached
     return w, f"no maximum within {_MAX_ITERATIONS} steps"
