@@ -18,6 +18,7 @@ from sksurv.metrics import (
 from sksurv.preprocessing import OneHotEncoder
 
 from sparra.survival.brier import brier_scores, brier_summary, integral, kaplan_meier_null
+from sparra.survival.cox import fit_cox
 from sparra.survival.groups import kaplan_meier
 from sparra.survival.metrics import auc_curve, c_index, c_ipcw, evaluate_fold
 from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves, step_values
@@ -135,9 +136,34 @@ def test_uno_c_with_another_training_part_and_truncated():
     test = FollowUp(np.array([1, 3, 5, 7, 12, 13, 20.0]), np.array([1, 0, 0, 1, 1, 0, 0]))
     risk = RiskScores(np.array([5, 8, 13, 11, 9, 7, 4.0]))
     assert c_ipcw(EIGHT, test, risk, 21.0).value == pytest.approx(0.8126567565914234, abs=1e-10)
+    test = FollowUp(np.array([1, 3, 5, 8, 12, 13.0]), np.array([1, 0, 0, 1, 1, 1]))
+    risk = RiskScores(np.array([5, 8, 13, 11, 9, 4.0]))
+    assert c_ipcw(EIGHT, test, risk, 19.0).value == pytest.approx(0.7543736528146774, abs=1e-10)
     whole = FollowUp(TEN, np.array([0, 1, 1, 0, 1, 0, 1, 1, 1, 1]))
     risk = RiskScores(np.array([5, 8, 11, 19, 34, 12, 3, 9, 12, 18.0]))
     assert c_ipcw(whole, whole, risk, 45.25).value == pytest.approx(0.347890361949191, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("time", "event", "risk", "expected"),
+    [
+        (
+            [1, 5, 6, 11, 11, 34, 45, 45, 50, 55],
+            [0, 1, 0, 1, 1, 0, 1, 0, 0, 1],
+            [5, 8, 11, 19, 34, 12, 3, 9, 12, 18],
+            0.4036321031048623,
+        ),
+        (
+            [34, 11, 11, 5, 1, 89, 13, 45, 7, 13, 9, 13, 90],
+            [1, 0, 0, 0, 1, 0, 1, 1, 0, 0, 0, 1, 1],
+            [1, 19, 13, 13, 15, 14, 19, 23, 11, 10, 11, 1, 18],
+            0.46795357052737824,
+        ),
+    ],
+)
+def test_uno_c_with_ties(time, event, risk, expected):
+    whole = FollowUp(np.array(time), np.array(event))
+    assert c_ipcw(whole, whole, RiskScores(np.array(risk)), 91.0).value == pytest.approx(expected, abs=1e-10)
 
 
 def test_uno_c_of_the_r_package_surv_auc():
@@ -178,6 +204,18 @@ def test_cumulative_dynamic_auc_of_fifteen_subjects(train, times, expected, mean
     curve = auc_curve(train, FIFTEEN, RiskScores(FIFTEEN_RISK), times)
     np.testing.assert_allclose(curve.values, expected, atol=5e-7)
     assert curve.mean.value == pytest.approx(mean, abs=5e-7)
+
+
+def test_cumulative_dynamic_auc_with_ties():
+    time, risk = FIFTEEN.time.copy(), FIFTEEN_RISK.copy()
+    time[0] = time[1]
+    tied_time = auc_curve(TWENTY, FollowUp(time, FIFTEEN.event), RiskScores(risk), [15.0, 66.0])
+    np.testing.assert_allclose(tied_time.values, [0.375, 0.4357061], atol=5e-7)
+    assert tied_time.mean.value == pytest.approx(0.4204885, abs=5e-7)
+    risk[0] = risk[-1]
+    tied_risk = auc_curve(TWENTY, FIFTEEN, RiskScores(risk), [15.0, 66.0])
+    np.testing.assert_allclose(tied_risk.values, [0.4242424, 0.539036], atol=5e-7)
+    assert tied_risk.mean.value == pytest.approx(0.495604291, abs=5e-7)
 
 
 WHAS500_SCORE = {
@@ -239,3 +277,12 @@ def test_brier_score_of_the_nottingham_index():
 def test_integrated_brier_score_of_the_nottingham_index_by_day():
     whole, survival = nottingham_index(np.arange(1095, 1826))
     assert integral(survival.times, brier_scores(whole, whole, survival)) == pytest.approx(0.231553687189643, abs=1e-10)
+
+
+def test_brier_score_of_a_cox_model():
+    """All covariates of GBSG2, Efron ties, at five years."""
+    x, y = gbsg2()
+    table = OneHotEncoder().fit_transform(x).to_numpy(dtype=float)
+    whole = FollowUp(y["time"], y["cens"])
+    survival = fit_cox(table, whole).predict_survival(table, [1825.0])
+    assert brier_scores(whole, whole, survival)[0] == pytest.approx(0.208817407492645, rel=1e-5)
