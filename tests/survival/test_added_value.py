@@ -5,6 +5,7 @@ from scipy import stats
 
 from sparra.errors import UserError
 from sparra.survival.added_value import added_value, c_difference, standardised_within
+from sparra.survival.estimators.coxph import CoxRidge
 from sparra.survival.metrics import c_index
 from sparra.survival.outcomes import FollowUp, RiskScores
 
@@ -22,7 +23,7 @@ def test_a_planted_effect_is_found_with_its_size():
     subjects, follow_up, imaging, fold = cohort(600, 1, effect=0.7)
     found = added_value(subjects, follow_up, imaging, fold=fold)
     assert found.likelihood_ratio.df == 1
-    assert found.likelihood_ratio.p < 1e-10
+    assert found.likelihood_ratio.p < found.p < 1e-10
     assert np.log(found.hazard_ratio) == pytest.approx(0.7, abs=0.15)
     assert found.lower < found.hazard_ratio < found.upper
     assert (found.n_subjects, found.columns) == (600, ("age",))
@@ -36,6 +37,23 @@ def test_p_is_uniform_where_imaging_adds_nothing():
         ]
     )
     assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_the_correction_keeps_the_level_for_out_of_fold_risks():
+    """Ridge risks from noise, each subject's by a model without its fold: the plain p is too small, p is not."""
+    plain, corrected = [], []
+    for seed in range(200):
+        rng = np.random.default_rng([5, seed])
+        subjects, follow_up, _, fold = cohort(100, seed, effect=0.0)
+        features, risk = rng.normal(size=(100, 20)), np.zeros(100)
+        for number in range(5):
+            inside = fold != number
+            risk[~inside] = CoxRidge().fit(features[inside], follow_up[inside], 100.0, 0).risk(features[~inside])
+        found = added_value(subjects, follow_up, RiskScores(risk), fold=fold)
+        plain.append(found.likelihood_ratio.p < 0.05)
+        corrected.append(found.p < 0.05)
+    assert np.mean(plain) > 0.09
+    assert 0.01 <= np.mean(corrected) <= 0.085
 
 
 def test_the_scale_of_a_fold_does_not_matter():
