@@ -55,7 +55,7 @@ def test_undefined_scores_say_why(halves):
     short = FollowUp(train.time / 100, train.event)
     too_short = brier_summary(short, test, kaplan_meier_null(train, TIMES, len(test)), tau=95.0)
     assert np.isnan(too_short.scaled.value)
-    assert too_short.scaled.reason != ""
+    assert "follow-up of the training part ends at" in too_short.scaled.reason
 
 
 def test_a_risk_is_no_survival_curve(halves):

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import (
     brier_score,
@@ -160,3 +162,22 @@ def test_predictions_must_fit_subjects_and_times(fold):
         evaluate_fold(train, test, risk, survival, times[::-1], 1600)
     with pytest.raises(UserError, match="before the horizon"):
         evaluate_fold(train, test, risk, survival, times, times[-1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_only_the_order_of_risks_counts_and_reversal_gives_one_minus(seed):
+    rng = np.random.default_rng(seed)
+    follow_up = FollowUp(np.ceil(rng.exponential(20, 40)), np.r_[True, True, rng.random(38) < 0.6])
+    levels = rng.integers(-5, 6, 40).astype(float)
+    tau = float(np.percentile(follow_up.time, 80))
+    times = np.linspace(0.3 * tau, 0.9 * tau, 5)
+    plain, warped, reversed_ = (
+        evaluate_fold(follow_up, follow_up, RiskScores(risk), None, times, tau)
+        for risk in (levels, np.exp(levels), -levels)
+    )
+    for name in ("c_index", "c_ipcw", "c_auc"):
+        assert plain[name].reason == warped[name].reason == reversed_[name].reason
+        if not plain[name].reason:
+            assert warped[name].value == pytest.approx(plain[name].value, abs=1e-12)
+            assert reversed_[name].value == pytest.approx(1 - plain[name].value, abs=1e-9)

@@ -102,12 +102,12 @@ def brier_summary(train: FollowUp, test: FollowUp, survival: SurvivalCurves, tau
         raise UserError(f"the last evaluation time {times[-1]:g} must lie before the horizon {tau:g}")
     until_tau = test.censored_at(tau)
     missing = np.full(len(times), np.nan)
-    try:
-        model = brier_scores(train, until_tau, survival)
-        null = brier_scores(train, until_tau, kaplan_meier_null(train, times, len(test)))
-    except ValueError as error:
-        reason = undefined(str(error))
+    obstacle = censoring_obstacle(train, until_tau, times)
+    if obstacle:
+        reason = undefined(obstacle)
         return BrierSummary(times, missing, missing, reason, reason, reason)
+    model = brier_scores(train, until_tau, survival)
+    null = brier_scores(train, until_tau, kaplan_meier_null(train, times, len(test)))
     if len(times) < 2:
         reason = undefined("the integral needs at least two evaluation times")
         return BrierSummary(times, model, null, reason, reason, reason)
@@ -122,3 +122,18 @@ def brier_summary(train: FollowUp, test: FollowUp, survival: SurvivalCurves, tau
 def integral(times: FloatArray, scores: FloatArray) -> float:
     """Return the mean of `scores` over time by the trapezoidal rule."""
     return float(np.trapezoid(scores, times) / (times[-1] - times[0]))
+
+
+def censoring_obstacle(train: FollowUp, test: FollowUp, times: FloatArray) -> str:
+    """Return why weighting for censoring is impossible, or an empty string."""
+    if train.n_events == 0:
+        return "the training part has no event"
+    if test.time.max() <= times[-1]:
+        return f"follow-up of the test part ends at {test.time.max():g}, before the last evaluation time"
+    needed = max(test.time[test.event].max(initial=0.0), times[-1])
+    if needed > train.time.max():
+        return f"follow-up of the training part ends at {train.time.max():g}, before {needed:g}"
+    censoring = CensoringDistributionEstimator().fit(train.structured())
+    if censoring.predict_proba(np.array([needed]))[0] == 0:
+        return f"all subjects of the training part are censored by {needed:g}"
+    return ""

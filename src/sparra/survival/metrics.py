@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sksurv.exceptions import NoComparablePairException
 from sksurv.metrics import concordance_index_ipcw, cumulative_dynamic_auc
-from sksurv.nonparametric import CensoringDistributionEstimator
 
 from sparra.errors import UserError
-from sparra.survival.brier import brier_scores, integral
+from sparra.survival.brier import brier_scores, censoring_obstacle, integral
 from sparra.survival.concordance import concordant_of_comparable
 from sparra.survival.outcomes import (
     FloatArray,
@@ -85,7 +84,7 @@ def evaluate_fold(
     grid = require_increasing(times)
     _check_fit(test, risk, survival, grid, tau)
     until_tau = test.censored_at(tau)
-    obstacle = _obstacle(train, until_tau, grid)
+    obstacle = censoring_obstacle(train, until_tau, grid)
     return {
         "c_index": c_index(test, risk),
         "c_ipcw": undefined(obstacle) if obstacle else c_ipcw(train, until_tau, risk, tau),
@@ -178,18 +177,3 @@ def _check_fit(
         raise UserError("survival curves were predicted at other times than the evaluation's")
     if times[-1] >= tau:
         raise UserError(f"the last evaluation time {times[-1]:g} must lie before the horizon {tau:g}")
-
-
-def _obstacle(train: FollowUp, test: FollowUp, times: FloatArray) -> str:
-    """Return why weighting for censoring is impossible, or an empty string."""
-    if train.n_events == 0:
-        return "the training part has no event"
-    if test.time.max() <= times[-1]:
-        return f"follow-up of the test part ends at {test.time.max():g}, before the last evaluation time"
-    needed = max(test.time[test.event].max(initial=0.0), times[-1])
-    if needed > train.time.max():
-        return f"follow-up of the training part ends at {train.time.max():g}, before {needed:g}"
-    censoring = CensoringDistributionEstimator().fit(train.structured())
-    if censoring.predict_proba(np.array([needed]))[0] == 0:
-        return f"all subjects of the training part are censored by {needed:g}"
-    return ""
