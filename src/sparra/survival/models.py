@@ -111,6 +111,20 @@ def fit_survival_model(
     prepared = preparation.apply(table)
     grid = model.grid(prepared, follow_up)
     tuning = tune(model, grid, table, follow_up, seed=seed, inner_folds=inner_folds, screening_p=screening_p)
+    return fit_ranked(name, preparation, prepared, follow_up, tuning, seed)
+
+
+def fit_ranked(
+    name: str, preparation: Preparation, prepared: FloatArray, follow_up: FollowUp, tuning: Tuning, seed: int
+) -> FittedSurvivalModel:
+    """Fit the candidate that tuning ranks first to the whole training part, or the next where it breaks down.
+
+    Raises
+    ------
+    UserError
+        If none can be fitted.
+    """
+    model = survival_models[name]
     value, predictor, failures = _fit_best(model, prepared, follow_up, tuning.ranked(), seed)
     tuning = replace(tuning, best=value, skipped=tuning.skipped | failures)
     return FittedSurvivalModel(name, {model.parameter: value}, tuning, preparation, predictor)
