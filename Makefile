@@ -28,6 +28,9 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.graph_building
 	$(BIN)/python -m benchmarks.graph_loading
 	$(BIN)/python -m benchmarks.train_step
+	$(BIN)/python -m benchmarks.cox_ridge
+	$(BIN)/python -m benchmarks.screening
+	$(BIN)/python -m benchmarks.paper_grid
 	$(BIN)/python -m benchmarks.planted --summary --methods mean abmil default
 
 clean:

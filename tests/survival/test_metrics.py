@@ -10,7 +10,8 @@ from sksurv.metrics import (
 )
 
 from sparra.errors import UserError
-from sparra.survival.metrics import brier_scores, evaluate_fold
+from sparra.survival.brier import brier_scores
+from sparra.survival.metrics import auc_curve, c_index, c_ipcw, evaluate_fold
 from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves
 
 
@@ -124,9 +125,34 @@ def test_a_brier_score_without_test_events_is_defined():
     assert evaluate_fold(TRAIN, censored, RISK, curves, curves.times, 4.0)["ibs"].reason == ""
 
 
+def test_a_risk_and_a_survival_curve_are_not_confused(fold):
+    """scikit-survival takes either for the other and answers 1 - AUC, or an IBS of nonsense."""
+    train, test, risk, survival, times = fold
+    with pytest.raises(UserError, match=r"needs risk scores .* got SurvivalCurves"):
+        evaluate_fold(train, test, survival, survival, times, 1600)
+    with pytest.raises(UserError, match=r"needs survival curves .* got RiskScores"):
+        evaluate_fold(train, test, risk, risk, times, 1600)
+    for metric in (c_index, lambda *given: c_ipcw(train, *given, 1600), lambda *given: auc_curve(train, *given, times)):
+        with pytest.raises(UserError, match="needs risk scores"):
+            metric(test, survival)
+        with pytest.raises(UserError, match="got ndarray"):
+            metric(test, risk.values)
+
+
+def test_the_auc_curve_is_undefined_before_the_first_event(fold):
+    train, test, risk, _, times = fold
+    first = test.time[test.event].min()
+    grid = np.concatenate([[first / 3, first / 2], times])
+    curve = auc_curve(train, test.censored_at(1600), risk, grid)
+    assert np.isnan(curve.values).tolist() == [True, True] + [False] * 30
+    assert curve.mean == auc_curve(train, test.censored_at(1600), risk, times).mean
+    none = auc_curve(train, test.censored_at(1600), risk, [first / 3, first / 2])
+    assert (np.isnan(none.values).all(), none.mean.reason) == (True, "no event before the last evaluation time")
+
+
 def test_predictions_must_fit_subjects_and_times(fold):
     train, test, risk, survival, times = fold
-    with pytest.raises(UserError, match="do not fit the 150 subjects"):
+    with pytest.raises(UserError, match="149 risk scores, 150 subjects"):
         evaluate_fold(train, test, RiskScores(risk.values[:-1]), survival, times, 1600)
     with pytest.raises(UserError, match="other times"):
         evaluate_fold(train, test, risk, survival, times + 1, 1600)

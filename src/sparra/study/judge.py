@@ -22,8 +22,7 @@ from sparra.study.sidecar import begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
 from sparra.survival.bootstrap import c_index_intervals
 from sparra.survival.groups import risk_groups
-from sparra.survival.metrics import MetricValue
-from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves
+from sparra.survival.outcomes import FollowUp, MetricValue, RiskScores, SurvivalCurves
 from sparra.survival.published import pooled_mean_groups
 from sparra.survival.summary import NETWORK
 from sparra.survival.time_grid import TimeGrid, declare_time_grid

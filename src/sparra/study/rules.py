@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from sparra.study.learn import Method
 from sparra.study.settings import StudySettings
-from sparra.survival.metrics import MetricValue, evaluate_fold
+from sparra.survival.metrics import evaluate_fold
 from sparra.survival.models import FittedSurvivalModel, fit_survival_model
-from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores, SurvivalCurves
+from sparra.survival.outcomes import FloatArray, FollowUp, MetricValue, RiskScores, SurvivalCurves
 from sparra.survival.published import SCREENING_P, evaluate_paper_fold, fit_paper_model, paper_times
 from sparra.survival.time_grid import TimeGrid
 

@@ -12,9 +12,10 @@ from sksurv.exceptions import NoComparablePairException
 from sksurv.metrics import concordance_index_ipcw, cumulative_dynamic_auc
 
 from sparra.errors import UserError
-from sparra.survival.metrics import MetricValue, brier_scores, c_index
+from sparra.survival.brier import brier_scores
+from sparra.survival.metrics import c_index
 from sparra.survival.models import FittedSurvivalModel, fit_ranked
-from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores, SurvivalCurves
+from sparra.survival.outcomes import FloatArray, FollowUp, MetricValue, RiskScores, SurvivalCurves, defined, undefined
 from sparra.survival.preparation import Preparation, fit_preparation
 from sparra.survival.registry import SurvivalModel, survival_models
 from sparra.survival.tuning import Tuning
@@ -156,32 +157,28 @@ def evaluate_paper_fold(
     values = {"c_index": c_index(test, risk)}
     known, asked = train.structured(), test.structured()
     try:
-        values["c_ipcw"] = _defined(concordance_index_ipcw(known, asked, risk.values)[0])
+        values["c_ipcw"] = defined(concordance_index_ipcw(known, asked, risk.values)[0])
     except (NoComparablePairException, ValueError) as error:
-        values["c_ipcw"] = MetricValue(np.nan, str(error))
+        values["c_ipcw"] = undefined(str(error))
     try:
-        values["c_auc"] = _defined(cumulative_dynamic_auc(known, asked, risk.values, times)[1])
+        values["c_auc"] = defined(cumulative_dynamic_auc(known, asked, risk.values, times)[1])
     except ValueError as error:
-        values["c_auc"] = MetricValue(np.nan, str(error))
+        values["c_auc"] = undefined(str(error))
     values["ibs"] = _integrated_brier(train, test, survival)
     return values
 
 
 def _integrated_brier(train: FollowUp, test: FollowUp, survival: SurvivalCurves | None) -> MetricValue:
     if survival is None:
-        return MetricValue(np.nan, "the model has no survival function")
+        return undefined("the model has no survival function")
     if survival.times.size < 2:
-        return MetricValue(np.nan, "the integral needs at least two evaluation times")
+        return undefined("the integral needs at least two evaluation times")
     try:
         scores = brier_scores(train, test, survival)
     except ValueError as error:
-        return MetricValue(np.nan, str(error))
+        return undefined(str(error))
     span = survival.times[-1] - survival.times[0]
-    return _defined(np.trapezoid(scores, survival.times) / span)
-
-
-def _defined(value: float) -> MetricValue:
-    return MetricValue(float(value)) if np.isfinite(value) else MetricValue(np.nan, "the estimate is not finite")
+    return defined(np.trapezoid(scores, survival.times) / span)
 
 
 def pooled_mean_groups(predictions: pd.DataFrame) -> pd.Series:
