@@ -16,19 +16,19 @@ from sparra.files import write_text
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import Method, is_trained, methods_of, read_follow_up, subjects_with_graph
 from sparra.study.pool import Item, Track, run_items
+from sparra.study.rules import Rules, rules_of
 from sparra.study.settings import StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
 from sparra.survival.bootstrap import c_index_intervals
 from sparra.survival.groups import risk_groups
-from sparra.survival.metrics import MetricValue, evaluate_fold
-from sparra.survival.models import fit_survival_model
-from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves
+from sparra.survival.outcomes import FollowUp, MetricValue, RiskScores, SurvivalCurves
+from sparra.survival.published import pooled_mean_groups
 from sparra.survival.summary import NETWORK
 from sparra.survival.time_grid import TimeGrid, declare_time_grid
 
 METRICS = ("c_index", "c_ipcw", "c_auc", "ibs")
-METRIC_COLUMNS = ["modality", "aggregator", "model", "metric", "fold", "value", "reason"]
+METRIC_COLUMNS = ["modality", "aggregator", "model", "metric", "repeat", "fold", "value", "reason"]
 Judged = tuple[RiskScores, RiskScores, SurvivalCurves | None]
 
 
@@ -51,9 +51,11 @@ def evaluate_methods(
         why = f": {problems[0].what}" if problems else ""
         raise UserError(f"no method could be trained and evaluated{why}", layout.failures, "See its rows")
     metrics = _gathered(layout, evaluated, "metrics.csv")
-    absent = [_undefined_rows(settings, method) for method in asked if method not in evaluated]
+    absent = [_undefined_rows(settings, method, folds) for method in asked if method not in evaluated]
     _write(layout.metrics, pd.concat([metrics, *absent], ignore_index=True))
     predictions = _gathered(layout, evaluated, "predictions.csv")
+    if settings.protocol == "paper":
+        predictions["group"] = pooled_mean_groups(predictions)
     _write(layout.predictions, predictions)
     _write(layout.intervals, c_index_intervals(predictions, settings.seed))
     return problems
@@ -70,11 +72,12 @@ def _gathered(layout: StudyLayout, methods: list[Method], name: str) -> pd.DataF
     return pd.concat(tables, ignore_index=True)
 
 
-def _undefined_rows(settings: StudySettings, method: Method) -> pd.DataFrame:
+def _undefined_rows(settings: StudySettings, method: Method, folds: Folds) -> pd.DataFrame:
     """Return the rows of a fold that failed: without them, its absence would not show in the means."""
     value = MetricValue(float("nan"), "the fold could not be trained or evaluated, see failures.csv")
     models = (NETWORK, *settings.evaluation.survival_models)
-    rows = [_metric_row(method, model, metric, value) for model in models for metric in METRICS]
+    repeat = list(folds)[method.fold].repeat
+    rows = [_metric_row(method, repeat, model, metric, value) for model in models for metric in METRICS]
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
 
 
@@ -110,6 +113,8 @@ def _parameters(settings: StudySettings, method: Method, grid: TimeGrid) -> dict
     return {
         "method": str(method),
         "evaluation": settings.evaluation.model_dump(mode="json"),
+        "protocol": settings.protocol,
+        "time_unit": settings.cohort.time_unit,
         "tau": grid.tau,
         "first_time": float(grid.times[0]),
         "seed": settings.seed,
@@ -129,16 +134,18 @@ def evaluate_method(
     )
     test_ids = subjects_with_graph(index, method, fold.test)
     embeddings = load_file(_embeddings(layout, method))
+    rules = rules_of(settings, grid)
+    times = rules.times(test)
     metrics, predictions = [], []
-    for model, judged in _all_models(settings, method, embeddings, train, grid):
+    for model, judged in _all_models(settings, method, embeddings, train, rules, times):
         if isinstance(judged, UserError):
             values = {metric: MetricValue(float("nan"), str(judged)) for metric in METRICS}
         else:
             train_risk, risk, survival = judged
-            values = evaluate_fold(train, test, risk, survival, grid.times, grid.tau)
+            values = rules.judge(train, test, risk, survival, times)
             groups = risk_groups(train_risk, risk, settings.evaluation.cut)
-            predictions.append(_prediction_rows(method, model, test_ids, test, risk, groups))
-        metrics += [_metric_row(method, model, metric, value) for metric, value in values.items()]
+            predictions.append(_prediction_rows(method, fold.repeat, model, test_ids, test, risk, groups))
+        metrics += [_metric_row(method, fold.repeat, model, metric, value) for metric, value in values.items()]
     folder = _folder(layout, method)
     _write(folder / "metrics.csv", pd.DataFrame(metrics, columns=METRIC_COLUMNS))
     _write(folder / "predictions.csv", pd.concat(predictions))
@@ -150,26 +157,18 @@ def _all_models(
     method: Method,
     embeddings: dict[str, NDArray[Any]],
     train: FollowUp,
-    grid: TimeGrid,
+    rules: Rules,
+    times: NDArray[np.float64],
 ) -> Iterator[tuple[str, Judged | UserError]]:
     """Yield the network's own risk, then each survival model, or the error that kept it from fitting."""
     yield NETWORK, (RiskScores(embeddings["train_risk"]), RiskScores(embeddings["test_risk"]), None)
-    evaluation = settings.evaluation
-    for name in evaluation.survival_models:
+    for name in settings.evaluation.survival_models:
         try:
-            fitted = fit_survival_model(
-                name,
-                embeddings["train"],
-                train.time,
-                train.event,
-                seed=method.seed(settings.seed),
-                inner_folds=evaluation.inner_folds,
-                screening_p=evaluation.screening_p,
-            )
+            fitted = rules.fit(name, embeddings["train"], train, method)
         except UserError as error:
             yield name, error
             continue
-        survival = fitted.predict_survival(embeddings["test"], grid.times)
+        survival = fitted.predict_survival(embeddings["test"], times)
         yield (
             name,
             (fitted.predict_risk(embeddings["train"]), fitted.predict_risk(embeddings["test"]), survival),
@@ -180,12 +179,13 @@ def _follow_up_of(table: pd.DataFrame) -> FollowUp:
     return FollowUp(table["time"].to_numpy(), table["event"].to_numpy())
 
 
-def _metric_row(method: Method, model: str, metric: str, value: MetricValue) -> list[Any]:
-    return [method.modality, method.aggregator, model, metric, method.fold, value.value, value.reason]
+def _metric_row(method: Method, repeat: int, model: str, metric: str, value: MetricValue) -> list[Any]:
+    return [method.modality, method.aggregator, model, metric, repeat, method.fold, value.value, value.reason]
 
 
 def _prediction_rows(
     method: Method,
+    repeat: int,
     model: str,
     subject_ids: list[str],
     follow_up: FollowUp,
@@ -197,6 +197,7 @@ def _prediction_rows(
             "modality": method.modality,
             "aggregator": method.aggregator,
             "model": model,
+            "repeat": repeat,
             "fold": method.fold,
             "subject_id": subject_ids,
             "time": follow_up.time,

@@ -30,8 +30,8 @@ class StudyLayout:
 
     @property
     def folds(self) -> Path:
-        """CSV of the splits: repeat, fold, subject_id, part (train or test)."""
-        return self.root / "cohort" / "folds.csv"
+        """CSV of the splits: repeat, fold, subject_id, part (train, valid or test)."""
+        return self.root / "evaluation" / "splits.csv"
 
     @property
     def failures(self) -> Path:

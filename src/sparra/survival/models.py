@@ -125,6 +125,20 @@ def fit_survival_model(
         screening_p=screening_p,
         screening_adjustment=screening_adjustment,
     )
+    return fit_ranked(name, preparation, prepared, follow_up, tuning, seed)
+
+
+def fit_ranked(
+    name: str, preparation: Preparation, prepared: FloatArray, follow_up: FollowUp, tuning: Tuning, seed: int
+) -> FittedSurvivalModel:
+    """Fit the candidate that tuning ranks first to the whole training part, or the next where it breaks down.
+
+    Raises
+    ------
+    UserError
+        If none can be fitted.
+    """
+    model = survival_models[name]
     value, predictor, failures = _fit_best(model, prepared, follow_up, tuning.ranked(), seed)
     tuning = replace(tuning, best=value, skipped=tuning.skipped | failures)
     return FittedSurvivalModel(name, {model.parameter: value}, tuning, preparation, predictor)
