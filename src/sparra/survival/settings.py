@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from sparra.errors import UserError
 from sparra.settings import Settings
@@ -40,6 +40,12 @@ class EvaluationSettings(Settings):
     horizon : float or None
         τ in the study's time unit: C-IPCW, C-AUC and IBS look no further. None derives it once from the
         whole cohort (see `sparra.survival.time_grid.declare_time_grid`).
+    horizons : tuple of float or None
+        Times, in the study's unit, at which calibration and decision curves are drawn; those before τ are used.
+        None takes 1, 3 and 5 years.
+    clinical : tuple of str or None
+        Columns of ``subjects.csv`` for the clinical comparator; None finds age, stage, grade and sex by their
+        usual names, an empty list leaves it out.
     """
 
     survival_models: tuple[str, ...] = ("RSF", "CoxPH", "Coxnet", "FSVM")
@@ -53,6 +59,9 @@ class EvaluationSettings(Settings):
     keep_together: str | None = None
     cut: Literal["median", "mean"] = "median"
     horizon: float | None = Field(default=None, gt=0)
+
+    horizons: tuple[PositiveFloat, ...] | None = None
+    clinical: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _one_way_to_divide(self) -> Self:
