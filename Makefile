@@ -33,6 +33,9 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.graph_loading
 	$(BIN)/python -m benchmarks.train_step
 	$(BIN)/python -m benchmarks.local_radiomics
+	$(BIN)/python -m benchmarks.cox_ridge
+	$(BIN)/python -m benchmarks.screening
+	$(BIN)/python -m benchmarks.paper_grid
 	$(BIN)/python -m benchmarks.planted --summary --methods mean abmil default
 	$(BIN)/python -m benchmarks.real_bags --summary
 

@@ -98,8 +98,8 @@ def simulate(
 def check(study: StudyFile) -> None:
     """Look at every table and file of a study, report all problems, and tell what would run."""
     from sparra.cohort.check import flow_of
+    from sparra.study.divide import folds_of
     from sparra.study.encoders import weights_problems
-    from sparra.study.learn import folds_of
     from sparra.study.progress import ProgressBars
     from sparra.study.run import check_study
     from sparra.study.settings import read_study

@@ -14,6 +14,7 @@ import pytest
 import torch
 from tests.study.conftest import N_SUBJECTS, Sparra, Study
 
+from sparra.cohort.splits import read_folds
 from sparra.files import read_json
 from sparra.study.settings import read_study
 
@@ -25,7 +26,7 @@ FIRST_OUTPUT_OF_STAGE = {
     "evaluate": "evaluation/folds/*.done.json",
     "report": "evaluation/metrics.csv",
 }
-RESULTS = ("evaluation/metrics.csv", "evaluation/predictions.csv", "cohort/flow.json", "cohort/folds.csv")
+RESULTS = ("evaluation/metrics.csv", "evaluation/predictions.csv", "cohort/flow.json", "evaluation/splits.csv")
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,8 @@ def test_an_undefined_fold_is_told_in_the_metrics(undisturbed: Study, tmp_path: 
     shutil.copytree(undisturbed.folder, tmp_path / "copy")
     study = Study(tmp_path / "copy")
     settings = read_study(study.file)
-    rows = judge._undefined_rows(settings, judge.Method("joint", "mean", 1))
+    folds = read_folds(undisturbed.output / "evaluation" / "splits.csv")
+    rows = judge._undefined_rows(settings, judge.Method("joint", "mean", 1), folds)
     assert set(rows["model"]) == {"network", "CoxPH"}
     assert rows["value"].isna().all()
     assert rows["reason"].str.len().gt(0).all()

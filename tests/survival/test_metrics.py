@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import (
     brier_score,
@@ -10,7 +12,8 @@ from sksurv.metrics import (
 )
 
 from sparra.errors import UserError
-from sparra.survival.metrics import brier_scores, evaluate_fold
+from sparra.survival.brier import brier_scores
+from sparra.survival.metrics import auc_curve, c_index, c_ipcw, evaluate_fold
 from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves
 
 
@@ -124,9 +127,34 @@ def test_a_brier_score_without_test_events_is_defined():
     assert evaluate_fold(TRAIN, censored, RISK, curves, curves.times, 4.0)["ibs"].reason == ""
 
 
+def test_a_risk_and_a_survival_curve_are_not_confused(fold):
+    """scikit-survival takes either for the other and answers 1 - AUC, or an IBS of nonsense."""
+    train, test, risk, survival, times = fold
+    with pytest.raises(UserError, match=r"needs risk scores .* got SurvivalCurves"):
+        evaluate_fold(train, test, survival, survival, times, 1600)
+    with pytest.raises(UserError, match=r"needs survival curves .* got RiskScores"):
+        evaluate_fold(train, test, risk, risk, times, 1600)
+    for metric in (c_index, lambda *given: c_ipcw(train, *given, 1600), lambda *given: auc_curve(train, *given, times)):
+        with pytest.raises(UserError, match="needs risk scores"):
+            metric(test, survival)
+        with pytest.raises(UserError, match="got ndarray"):
+            metric(test, risk.values)
+
+
+def test_the_auc_curve_is_undefined_before_the_first_event(fold):
+    train, test, risk, _, times = fold
+    first = test.time[test.event].min()
+    grid = np.concatenate([[first / 3, first / 2], times])
+    curve = auc_curve(train, test.censored_at(1600), risk, grid)
+    assert np.isnan(curve.values).tolist() == [True, True] + [False] * 30
+    assert curve.mean == auc_curve(train, test.censored_at(1600), risk, times).mean
+    none = auc_curve(train, test.censored_at(1600), risk, [first / 3, first / 2])
+    assert (np.isnan(none.values).all(), none.mean.reason) == (True, "no event before the last evaluation time")
+
+
 def test_predictions_must_fit_subjects_and_times(fold):
     train, test, risk, survival, times = fold
-    with pytest.raises(UserError, match="do not fit the 150 subjects"):
+    with pytest.raises(UserError, match="149 risk scores, 150 subjects"):
         evaluate_fold(train, test, RiskScores(risk.values[:-1]), survival, times, 1600)
     with pytest.raises(UserError, match="other times"):
         evaluate_fold(train, test, risk, survival, times + 1, 1600)
@@ -134,3 +162,22 @@ def test_predictions_must_fit_subjects_and_times(fold):
         evaluate_fold(train, test, risk, survival, times[::-1], 1600)
     with pytest.raises(UserError, match="before the horizon"):
         evaluate_fold(train, test, risk, survival, times, times[-1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_only_the_order_of_risks_counts_and_reversal_gives_one_minus(seed):
+    rng = np.random.default_rng(seed)
+    follow_up = FollowUp(np.ceil(rng.exponential(20, 40)), np.r_[True, True, rng.random(38) < 0.6])
+    levels = rng.integers(-5, 6, 40).astype(float)
+    tau = float(np.percentile(follow_up.time, 80))
+    times = np.linspace(0.3 * tau, 0.9 * tau, 5)
+    plain, warped, reversed_ = (
+        evaluate_fold(follow_up, follow_up, RiskScores(risk), None, times, tau)
+        for risk in (levels, np.exp(levels), -levels)
+    )
+    for name in ("c_index", "c_ipcw", "c_auc"):
+        assert plain[name].reason == warped[name].reason == reversed_[name].reason
+        if not plain[name].reason:
+            assert warped[name].value == pytest.approx(plain[name].value, abs=1e-12)
+            assert reversed_[name].value == pytest.approx(1 - plain[name].value, abs=1e-9)

@@ -11,7 +11,7 @@ from sparra.survival.models import fit_survival_model, survival_models
 from sparra.survival.outcomes import FollowUp
 from sparra.survival.time_grid import declare_time_grid
 
-NAMES = ["RSF", "CoxPH", "Coxnet", "FSVM"]
+NAMES = ["RSF", "CoxPH", "Coxnet", "FSVM", "GBM"]
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -39,7 +39,7 @@ def test_a_planted_signal_is_found_and_higher_is_worse(name, simulate):
         assert found["ibs"].value < 0.21
         worst_first = np.argsort(-risk.values)
         assert survival.values[worst_first[:10]].mean() < survival.values[worst_first[-10:]].mean()
-    assert list(model.chosen) == ["max_depth" if name == "RSF" else "alpha"]
+    assert list(model.chosen) == [{"RSF": "max_depth", "GBM": "n_trees"}.get(name, "alpha")]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,7 +4,7 @@ import pytest
 from sparra.errors import UserError
 from sparra.survival.outcomes import FollowUp
 from sparra.survival.registry import CandidateRisks
-from sparra.survival.tuning import _inner_heldout, tune
+from sparra.survival.tuning import heldout_parts, tune
 
 GRID = np.array([1.0, 2.0, 3.0])
 
@@ -31,7 +31,7 @@ class Feature:
 
 def test_inner_folds_test_everyone_once_with_balanced_events(simulate):
     _, follow_up = simulate(47, 1)
-    masks = np.array(list(_inner_heldout(follow_up, 5, seed=4)))
+    masks = np.array(list(heldout_parts(follow_up, 5, seed=4)))
     assert (masks.sum(axis=0) == 1).all()
     assert np.ptp(masks.sum(axis=1)) <= 1
     assert np.ptp([follow_up.event[mask].sum() for mask in masks]) <= 1
@@ -43,7 +43,7 @@ def test_the_best_candidate_by_pooled_pairs_is_chosen(simulate):
     found = tune(Feature(), GRID, swapped, follow_up, seed=0, inner_folds=5)
     assert found.best == 2
     concordant = comparable = 0.0
-    for mask in _inner_heldout(follow_up, 5, seed=0):
+    for mask in heldout_parts(follow_up, 5, seed=0):
         time, event, risk = follow_up.time[mask], follow_up.event[mask], features[mask, 0]
         pairs = event[:, None] & ((time[:, None] < time) | ((time[:, None] == time) & ~event))
         concordant += (pairs & (risk[:, None] > risk)).sum()

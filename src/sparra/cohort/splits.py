@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from sparra.errors import UserError
 from sparra.files import write_text
 
 COLUMNS = ["repeat", "fold", "subject_id", "part"]
-TRAIN, TEST = "train", "test"
+TRAIN, VALID, TEST = "train", "valid", "test"
+PARTS = (TRAIN, VALID, TEST)
 # A stream of its own: a bare seed would tie these draws to whatever else was drawn from it, such as
 # a simulated cohort.
 _STREAM = 1
@@ -22,12 +23,30 @@ _PUBLISHED = re.compile(r"splits_(\d+)\.csv")
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the subjects; ids are sorted."""
+    """One division of the subjects; ids are sorted.
+
+    Attributes
+    ----------
+    repeat, fold : int
+    train : list of str
+        The whole training part, that of `valid` included.
+    test : list of str
+    valid : list of str
+        Those of the training part that networks are not fitted to; survival models are. Empty but in the
+        protocol ``paper``.
+    """
 
     repeat: int
     fold: int
     train: list[str]
     test: list[str]
+    valid: list[str] = field(default_factory=list)
+
+    @property
+    def network_train(self) -> list[str]:
+        """The subjects that networks are fitted to."""
+        held = set(self.valid)
+        return [name for name in self.train if name not in held]
 
 
 @dataclass(frozen=True)
@@ -37,13 +56,14 @@ class Folds:
     Attributes
     ----------
     table : DataFrame
-        Columns repeat, fold, subject_id, part (``train`` or ``test``), sorted.
+        Columns repeat, fold, subject_id, part (``train``, ``valid`` or ``test``), sorted. ``valid`` is the
+        share of the training part that networks are not fitted to.
 
     Raises
     ------
     UserError
-        If a subject is named twice in a fold (so also if it is in both parts), a part is neither train
-        nor test, or a fold lacks a part.
+        If a subject is named twice in a fold (so also if it is in two parts), a part is of another name,
+        or a fold has no training or no test part.
     """
 
     table: pd.DataFrame
@@ -56,8 +76,8 @@ class Folds:
     def __iter__(self) -> Iterator[Fold]:
         for _, rows in self.table.groupby(["repeat", "fold"]):
             ids = rows["subject_id"]
-            train, test = (sorted(ids[rows["part"] == part]) for part in (TRAIN, TEST))
-            yield Fold(int(rows["repeat"].iloc[0]), int(rows["fold"].iloc[0]), train, test)
+            train, valid, test = (sorted(ids[rows["part"] == part]) for part in PARTS)
+            yield Fold(int(rows["repeat"].iloc[0]), int(rows["fold"].iloc[0]), sorted(train + valid), test, valid)
 
     def __len__(self) -> int:
         return len(self.table[["repeat", "fold"]].drop_duplicates())
@@ -93,8 +113,11 @@ def stratified_folds(
     n_folds: int,
     seed: int,
     groups: Sequence[str] | None = None,
+    *,
+    strata: Sequence[str] | None = None,
+    repeats: int = 1,
 ) -> Folds:
-    """Divide subjects into `n_folds`, each subject tested exactly once.
+    """Divide subjects into `n_folds`, each subject tested exactly once a repeat.
 
     Events and sizes of the test parts differ by one at most. The result depends on the seed and the
     ids, not on the order in which they come.
@@ -110,31 +133,52 @@ def stratified_folds(
     seed : int
     groups : sequence of str, length n, optional
         Subjects of one group (a site, a family) stay together. Balance is then as near as the groups allow.
+    strata : sequence of str, length n, optional
+        Each value (a histology) is shared out evenly too, among subjects with and without the event alike:
+        to within one subject. Not together with `groups`.
+    repeats : int
+        How often the division is drawn anew.
 
     Returns
     -------
     Folds
-        With one repeat, 0, and folds 0 … n_folds - 1.
+        Repeats 0 … repeats - 1, each with folds 0 … n_folds - 1.
 
     Raises
     ------
     UserError
-        If ids repeat, or there are fewer events (or groups with an event) than folds.
+        If ids repeat, there are fewer events (or groups with an event) than folds, or both groups and strata
+        are given.
     """
-    cohort = pd.DataFrame({"subject_id": [str(name) for name in subject_ids], "event": np.asarray(event, bool)})
+    if groups is not None and strata is not None:
+        raise UserError("subjects can be kept together by a group or balanced by a stratum, not both")
+    cohort = cohort_table(subject_ids, event)
     cohort["group"] = cohort["subject_id"] if groups is None else [str(name) for name in groups]
+    cohort["stratum"] = "" if strata is None else [str(name) for name in strata]
+    by_group = cohort.groupby("group", sort=True).agg(
+        events=("event", "sum"), size=("event", "size"), stratum=("stratum", "first")
+    )
+    _check_number_of_folds(n_folds, int((by_group["events"] > 0).sum()), "subject" if groups is None else "group")
+    parts = []
+    for repeat in range(repeats):
+        # The first repeat's draw is the one that a study without repeats has.
+        rng = np.random.default_rng([_STREAM, seed, repeat] if repeat else [_STREAM, seed])
+        fold_of = _assign(by_group, n_folds, rng)
+        tested_in = cohort["group"].map(dict(zip(by_group.index, fold_of, strict=True)))
+        parts += [
+            cohort[["subject_id"]].assign(repeat=repeat, fold=fold, part=np.where(tested_in == fold, TEST, TRAIN))
+            for fold in range(n_folds)
+        ]
+    return Folds(pd.concat(parts, ignore_index=True))
+
+
+def cohort_table(subject_ids: Sequence[str], event: ArrayLike) -> pd.DataFrame:
+    """Return columns subject_id and event, in order of the ids; a UserError where an id repeats."""
+    cohort = pd.DataFrame({"subject_id": [str(name) for name in subject_ids], "event": np.asarray(event, bool)})
     twice = cohort["subject_id"][cohort["subject_id"].duplicated()]
     if len(twice):
         raise UserError(f"subject '{twice.iloc[0]}' is named twice", mend="give each subject one row")
-    by_group = cohort.groupby("group", sort=True)["event"].agg(["sum", "size"])
-    _check_number_of_folds(n_folds, int((by_group["sum"] > 0).sum()), "subject" if groups is None else "group")
-    fold_of = _assign(by_group["sum"].to_numpy(), by_group["size"].to_numpy(), n_folds, seed)
-    tested_in = cohort["group"].map(dict(zip(by_group.index, fold_of, strict=True)))
-    parts = [
-        cohort[["subject_id"]].assign(repeat=0, fold=fold, part=np.where(tested_in == fold, TEST, TRAIN))
-        for fold in range(n_folds)
-    ]
-    return Folds(pd.concat(parts, ignore_index=True))
+    return cohort
 
 
 def _check_number_of_folds(n_folds: int, n_with_event: int, unit: str) -> None:
@@ -148,17 +192,17 @@ def _check_number_of_folds(n_folds: int, n_with_event: int, unit: str) -> None:
         )
 
 
-def _assign(
-    events: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    n_folds: int,
-    seed: int,
-) -> NDArray[np.int64]:
-    """Give each group a fold: the largest first, to the fold with the fewest events, then subjects."""
-    shuffled = np.random.default_rng([_STREAM, seed]).permutation(len(events))
-    order = shuffled[np.lexsort((-sizes[shuffled], -events[shuffled]))]
+def _assign(groups: pd.DataFrame, n_folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Give each group a fold: the largest first, to the fold with the fewest events, then subjects.
+
+    Groups of one size come stratum by stratum, so that going round the folds shares each stratum out.
+    """
+    events, sizes = groups["events"].to_numpy(), groups["size"].to_numpy()
+    stratum = np.unique(groups["stratum"].astype(str), return_inverse=True)[1]
+    shuffled = rng.permutation(len(groups))
+    order = shuffled[np.lexsort((stratum[shuffled], -sizes[shuffled], -events[shuffled]))]
     fold_events, fold_sizes = np.zeros(n_folds), np.zeros(n_folds)
-    fold_of = np.empty(len(events), dtype=np.int64)
+    fold_of = np.empty(len(groups), dtype=np.int64)
     for group in order:
         # A group without events cannot change their balance, so it goes where subjects are fewest.
         keys = (fold_sizes, fold_events) if events[group] else (fold_sizes,)
@@ -268,7 +312,7 @@ def _folds_at(table: pd.DataFrame, path: Path) -> Folds:
 
 
 def _check_parts(table: pd.DataFrame) -> None:
-    strange = table["part"][~table["part"].isin([TRAIN, TEST])]
+    strange = table["part"][~table["part"].isin(PARTS)]
     if len(strange):
         raise UserError(f"part '{strange.iloc[0]}' is neither '{TRAIN}' nor '{TEST}'")
     keys = ["repeat", "fold", "subject_id"]

@@ -28,12 +28,13 @@ from sparra.report.results import (
     StudyResults,
     aggregator_name,
     arms,
+    describe,
     in_order,
     modality_name,
     read_results,
 )
 from sparra.report.settings import ReportSettings
-from sparra.report.tables import ResultsTable, Row, method_name, results_table
+from sparra.report.tables import ResultsTable, Row, results_table
 from sparra.report.words import as_yaml, cohort_flow, headline, protocol_sentences
 
 # The study room imports this one, so its layout is known here as a type only.
@@ -97,7 +98,7 @@ def _content(
         "notes": {note: number for number, note in enumerate(table.notes, start=1)},
         "bars": _bars(table, results.metrics),
         "curves": _curves(results, settings),
-        "map_source": source and method_name(*source, "network"),
+        "map_source": source and describe(*source, "network"),
         "patients": _patients(layout, settings, results.predictions, source),
         "protocol": protocol_sentences(results),
         "settings_yaml": as_yaml(dict(results.settings)),
@@ -134,7 +135,7 @@ def _curves(results: StudyResults, settings: ReportSettings) -> list[Picture]:
         ]
         if chosen.empty:
             continue
-        title = method_name(modality, aggregator, models[0])
+        title = describe(modality, aggregator, models[0])
         figure, summary = draw_kaplan_meier(one_row_a_patient(chosen), title, results.time_unit)
         alt = f"Kaplan–Meier curves of the low- and high-risk groups of {title}; the caption has the numbers."
         pictures.append(picture(figure, alt, f"{summary[0].upper()}{summary[1:]}."))

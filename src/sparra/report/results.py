@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sparra.files import read_json, sha256_of
+from sparra.survival.summary import NETWORK
 
 # The study room imports this one, so its layout is known here as a type only.
 if TYPE_CHECKING:
     from sparra.study.layout import StudyLayout
 
-METRIC_COLUMNS = ("modality", "aggregator", "model", "metric", "fold", "value", "reason")
+METRIC_COLUMNS = ("modality", "aggregator", "model", "metric", "repeat", "fold", "value", "reason")
 PREDICTION_COLUMNS = (
-    "modality", "aggregator", "model", "fold", "subject_id", "time", "event", "risk", "group",
+    "modality", "aggregator", "model", "repeat", "fold", "subject_id", "time", "event", "risk", "group",
 )  # fmt: skip
 INTERVAL_COLUMNS = ("modality", "aggregator", "model", "c_index", "lower", "upper", "reason")
 FAILURE_COLUMNS = ("subject_id", "stage", "where", "what", "mend")
@@ -25,7 +26,7 @@ NUMBERS = ("value", "time", "risk", "fold", "c_index", "lower", "upper")
 MODALITY_NAMES = {"ct": "CT", "slide": "Slides", "joint": "CT + slides"}
 AGGREGATOR_NAMES = {"mean": "Mean", "abmil": "ABMIL", "sparra": "SPARRA"}
 METRIC_NAMES = {"c_index": "C-index", "c_ipcw": "C-IPCW", "c_auc": "C-AUC", "ibs": "IBS"}
-MODELS = ("RSF", "CoxPH", "Coxnet", "FSVM")
+MODELS = ("RSF", "CoxPH", "Coxnet", "FSVM", "GBM")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,20 @@ def read_results(layout: "StudyLayout") -> StudyResults:
 def modality_name(modality: str) -> str:
     """Return a modality as the page writes it."""
     return MODALITY_NAMES.get(modality, modality)
+
+
+def describe(modality: str, aggregator: str, model: str) -> str:
+    """Return a method or comparator in words, e.g. ``SPARRA on CT + slides with CoxPH``."""
+    if modality == "none":
+        return "no model (Kaplan–Meier)"
+    if modality == "clinical":
+        return "the clinical model"
+    if modality == "late fusion":
+        return f"late fusion of {aggregator_name(aggregator)}"
+    if modality.startswith("clinical + "):
+        return f"the clinical model with {aggregator_name(aggregator)} on {modality_name(modality[11:])}"
+    end = "its network's own risk" if model == NETWORK else model
+    return f"{aggregator_name(aggregator)} on {modality_name(modality)} with {end}"
 
 
 def aggregator_name(aggregator: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sparra.report.results import METRIC_NAMES, MODELS, aggregator_name, arms, in_order, modality_name
+from sparra.report.results import METRIC_NAMES, MODELS, arms, in_order
 from sparra.survival.summary import AVERAGE, NETWORK, summarise_metrics
 
 LOWER_IS_BETTER = ("ibs",)
@@ -156,9 +156,3 @@ def _with_best(rows: list[Row], columns: tuple[str, ...]) -> list[Row]:
 
 def _score(metric: str, cell: Cell) -> float:
     return float(np.round(-cell.mean if metric in LOWER_IS_BETTER else cell.mean, 3))
-
-
-def method_name(modality: str, aggregator: str, model: str) -> str:
-    """Return a method in words, e.g. ``SPARRA on CT + slides with CoxPH``."""
-    end = "its network's own risk" if model == NETWORK else model
-    return f"{aggregator_name(aggregator)} on {modality_name(modality)} with {end}"

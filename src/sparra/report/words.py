@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sparra.report.results import StudyResults
-from sparra.report.tables import Cell, ResultsTable, method_name
+from sparra.report.results import StudyResults, describe
+from sparra.report.tables import Cell, ResultsTable
 from sparra.survival.groups import kaplan_meier
 from sparra.survival.summary import AVERAGE
 
@@ -105,7 +105,7 @@ def headline(table: ResultsTable, predictions: pd.DataFrame) -> list[str]:
     best = max(cells, key=lambda key: cells[key].mean)
     patients = predictions.drop_duplicates("subject_id")
     sentences = [
-        f"The highest cross-validated C-index is {_number(cells[best])}, by {method_name(*best)}; it is the "
+        f"The highest cross-validated C-index is {_number(cells[best])}, by {describe(*best)}; it is the "
         f"best of {len(cells)} combinations and so looks a little better than it is."
     ]
     sparra = {key for key in cells if key[1].lower() == "sparra"}
@@ -113,7 +113,7 @@ def headline(table: ResultsTable, predictions: pd.DataFrame) -> list[str]:
     if rivals:
         second = max(sorted(rivals), key=lambda key: cells[key].mean)
         name = "The best without SPARRA" if best in sparra else "The best with SPARRA"
-        sentences.append(f"{name} is {_number(cells[second])}, by {method_name(*second)}.")
+        sentences.append(f"{name} is {_number(cells[second])}, by {describe(*second)}.")
     sentences.append(
         f"Evaluated on {len(patients)} subjects with {int(patients['event'].sum())} events; 0.5 is chance, "
         "1 a perfect ranking. No test of a difference between methods was made."

@@ -1,41 +1,39 @@
 """Judging every method in every fold: survival models on its embeddings, and its own risk."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from sparra.cohort.problems import Problem
 from sparra.cohort.splits import Folds, read_folds
 from sparra.errors import UserError
 from sparra.files import write_text
+from sparra.study.comparators import judge_comparators
+from sparra.study.conclude import write_conclusions
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import Method, is_trained, methods_of, read_follow_up, subjects_with_graph
 from sparra.study.pool import Item, Track, run_items
+from sparra.study.records import COLUMNS, METRICS, FoldRecords, Judged, Name, horizons_of
+from sparra.study.rules import rules_of
 from sparra.study.settings import StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
 from sparra.survival.bootstrap import c_index_intervals
-from sparra.survival.groups import risk_groups
-from sparra.survival.metrics import MetricValue, evaluate_fold
-from sparra.survival.models import fit_survival_model
-from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves
+from sparra.survival.models import FittedSurvivalModel
+from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores, SurvivalCurves
+from sparra.survival.published import pooled_mean_groups
 from sparra.survival.summary import NETWORK
 from sparra.survival.time_grid import TimeGrid, declare_time_grid
 
-METRICS = ("c_index", "c_ipcw", "c_auc", "ibs")
-METRIC_COLUMNS = ["modality", "aggregator", "model", "metric", "fold", "value", "reason"]
-Judged = tuple[RiskScores, RiskScores, SurvivalCurves | None]
+UNTRAINED = "the fold could not be trained or evaluated, see failures.csv"
 
 
 def evaluate_methods(
     settings: StudySettings, layout: StudyLayout, index_path: Path, index: GraphIndex, folds: Folds, track: Track
 ) -> list[Problem]:
-    """Evaluate every trained method that is not up to date, then gather all tables into two."""
+    """Evaluate every trained method that is not up to date, then gather the tables and draw the conclusions."""
     grid = _time_grid(settings, layout, folds)
     asked = methods_of(settings, index, folds)
     # A method whose training failed has no part in it, though an older model of it may still lie there.
@@ -50,12 +48,17 @@ def evaluate_methods(
     if not evaluated:
         why = f": {problems[0].what}" if problems else ""
         raise UserError(f"no method could be trained and evaluated{why}", layout.failures, "See its rows")
-    metrics = _gathered(layout, evaluated, "metrics.csv")
-    absent = [_undefined_rows(settings, method) for method in asked if method not in evaluated]
-    _write(layout.metrics, pd.concat([metrics, *absent], ignore_index=True))
-    predictions = _gathered(layout, evaluated, "predictions.csv")
-    _write(layout.predictions, predictions)
-    _write(layout.intervals, c_index_intervals(predictions, settings.seed))
+    tables = {name: _gathered(layout, evaluated, f"{name}.csv") for name in COLUMNS}
+    absent = [_undefined_rows(settings, method, folds) for method in asked if method not in evaluated]
+    tables["metrics"] = pd.concat([tables["metrics"], *absent], ignore_index=True)
+    if settings.protocol == "paper":
+        tables["predictions"]["group"] = pooled_mean_groups(tables["predictions"])
+    compared = judge_comparators(settings, layout, index, folds, grid, evaluated)
+    for name, table in tables.items():
+        _write(layout.evaluation_table(name), table)
+        _write(layout.comparator_table(name), compared[name])
+    _write(layout.intervals, c_index_intervals(tables["predictions"], settings.seed))
+    write_conclusions(settings, layout, folds, tables, compared)
     return problems
 
 
@@ -66,16 +69,21 @@ def _is_evaluated(settings: StudySettings, layout: StudyLayout, method: Method, 
 
 def _gathered(layout: StudyLayout, methods: list[Method], name: str) -> pd.DataFrame:
     paths = [_folder(layout, method) / name for method in methods]
-    tables = [pd.read_csv(path, dtype={"subject_id": str}, keep_default_na=False) for path in paths]
-    return pd.concat(tables, ignore_index=True)
+    tables = [pd.read_csv(path, dtype={"subject_id": str, "reason": str}, keep_default_na=False) for path in paths]
+    joined = pd.concat(tables, ignore_index=True)
+    numbers = [column for column in ("value", "auc") if column in joined]
+    return joined.assign(**{column: pd.to_numeric(joined[column]) for column in numbers})
 
 
-def _undefined_rows(settings: StudySettings, method: Method) -> pd.DataFrame:
+def _undefined_rows(settings: StudySettings, method: Method, folds: Folds) -> pd.DataFrame:
     """Return the rows of a fold that failed: without them, its absence would not show in the means."""
-    value = MetricValue(float("nan"), "the fold could not be trained or evaluated, see failures.csv")
-    models = (NETWORK, *settings.evaluation.survival_models)
-    rows = [_metric_row(method, model, metric, value) for model in models for metric in METRICS]
-    return pd.DataFrame(rows, columns=METRIC_COLUMNS)
+    repeat = list(folds)[method.fold].repeat
+    rows = [
+        [method.modality, method.aggregator, model, metric, repeat, method.fold, float("nan"), UNTRAINED]
+        for model in (NETWORK, *settings.evaluation.survival_models)
+        for metric in METRICS
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS["metrics"])
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
@@ -85,7 +93,7 @@ def _write(path: Path, table: pd.DataFrame) -> None:
 def _time_grid(settings: StudySettings, layout: StudyLayout, folds: Folds) -> TimeGrid:
     """Declare one grid for all methods and folds, from the follow-up of all subjects alone."""
     follow_up = read_follow_up(layout).loc[folds.subject_ids]
-    tests = [follow_up.index.get_indexer(pd.Index(fold.test)).astype(np.intp) for fold in folds]
+    tests = [follow_up.index.get_indexer(pd.Index(fold.test)) for fold in folds]
     horizon = settings.evaluation.horizon
     return declare_time_grid(follow_up["time"].to_numpy(), follow_up["event"].to_numpy(), horizon, tests)
 
@@ -109,7 +117,9 @@ def _inputs(layout: StudyLayout, method: Method) -> dict[str, Path]:
 def _parameters(settings: StudySettings, method: Method, grid: TimeGrid) -> dict[str, Any]:
     return {
         "method": str(method),
-        "evaluation": settings.evaluation.model_dump(mode="json"),
+        "evaluation": settings.evaluation.model_dump(mode="json", exclude={"clinical"}),
+        "protocol": settings.protocol,
+        "time_unit": settings.cohort.time_unit,
         "tau": grid.tau,
         "first_time": float(grid.times[0]),
         "seed": settings.seed,
@@ -119,89 +129,41 @@ def _parameters(settings: StudySettings, method: Method, grid: TimeGrid) -> dict
 def evaluate_method(
     settings: StudySettings, layout: StudyLayout, index: GraphIndex, method: Method, grid: TimeGrid
 ) -> None:
-    """Fit the survival models of one method in one fold; write metrics and predictions, the sidecar last."""
+    """Fit the survival models of one method in one fold; write its tables, the sidecar last."""
     key = make_key("evaluate", _inputs(layout, method), _parameters(settings, method, grid))
-    begin(_folder(layout, method))
+    folder = _folder(layout, method)
+    begin(folder)
     fold = list(read_folds(layout.folds))[method.fold]
     follow_up = read_follow_up(layout)
-    train, test = (
-        _follow_up_of(follow_up.loc[subjects_with_graph(index, method, part)]) for part in (fold.train, fold.test)
-    )
-    test_ids = subjects_with_graph(index, method, fold.test)
+    train_ids, test_ids = (subjects_with_graph(index, method, part) for part in (fold.train, fold.test))
+    train, test = (_follow_up_of(follow_up.loc[ids]) for ids in (train_ids, test_ids))
     embeddings = load_file(_embeddings(layout, method))
-    metrics, predictions = [], []
-    for model, judged in _all_models(settings, method, embeddings, train, grid):
-        if isinstance(judged, UserError):
-            values = {metric: MetricValue(float("nan"), str(judged)) for metric in METRICS}
+    rules = rules_of(settings, grid)
+    horizons = horizons_of(settings.evaluation, settings.cohort.time_unit, grid)
+    records = FoldRecords(
+        fold.repeat, method.fold, train, test, test_ids, rules, grid, horizons, settings.evaluation.cut
+    )
+    own = Judged(RiskScores(embeddings["train_risk"]), RiskScores(embeddings["test_risk"]), lambda _: None)
+    records.add(Name(method.modality, method.aggregator, NETWORK), own)
+    for model in settings.evaluation.survival_models:
+        name = Name(method.modality, method.aggregator, model)
+        try:
+            fitted = rules.fit(model, embeddings["train"], train, method)
+        except UserError as error:
+            records.add_undefined(name, str(error))
         else:
-            train_risk, risk, survival = judged
-            values = evaluate_fold(train, test, risk, survival, grid.times, grid.tau)
-            groups = risk_groups(train_risk, risk, settings.evaluation.cut)
-            predictions.append(_prediction_rows(method, model, test_ids, test, risk, groups))
-        metrics += [_metric_row(method, model, metric, value) for metric, value in values.items()]
-    folder = _folder(layout, method)
-    _write(folder / "metrics.csv", pd.DataFrame(metrics, columns=METRIC_COLUMNS))
-    _write(folder / "predictions.csv", pd.concat(predictions))
+            records.add(name, _judged(fitted, embeddings["train"], embeddings["test"]))
+    for table in COLUMNS:
+        _write(folder / f"{table}.csv", records.table(table))
     mark_done(folder, key)
 
 
-def _all_models(
-    settings: StudySettings,
-    method: Method,
-    embeddings: dict[str, NDArray[Any]],
-    train: FollowUp,
-    grid: TimeGrid,
-) -> Iterator[tuple[str, Judged | UserError]]:
-    """Yield the network's own risk, then each survival model, or the error that kept it from fitting."""
-    yield NETWORK, (RiskScores(embeddings["train_risk"]), RiskScores(embeddings["test_risk"]), None)
-    evaluation = settings.evaluation
-    for name in evaluation.survival_models:
-        try:
-            fitted = fit_survival_model(
-                name,
-                embeddings["train"],
-                train.time,
-                train.event,
-                seed=method.seed(settings.seed),
-                inner_folds=evaluation.inner_folds,
-                screening_p=evaluation.screening_p,
-            )
-        except UserError as error:
-            yield name, error
-            continue
-        survival = fitted.predict_survival(embeddings["test"], grid.times)
-        yield (
-            name,
-            (fitted.predict_risk(embeddings["train"]), fitted.predict_risk(embeddings["test"]), survival),
-        )
+def _judged(fitted: FittedSurvivalModel, train: FloatArray, test: FloatArray) -> Judged:
+    def survival(times: FloatArray) -> SurvivalCurves | None:
+        return fitted.predict_survival(test, times)
+
+    return Judged(fitted.predict_risk(train), fitted.predict_risk(test), survival)
 
 
 def _follow_up_of(table: pd.DataFrame) -> FollowUp:
     return FollowUp(table["time"].to_numpy(), table["event"].to_numpy())
-
-
-def _metric_row(method: Method, model: str, metric: str, value: MetricValue) -> list[Any]:
-    return [method.modality, method.aggregator, model, metric, method.fold, value.value, value.reason]
-
-
-def _prediction_rows(
-    method: Method,
-    model: str,
-    subject_ids: list[str],
-    follow_up: FollowUp,
-    risk: RiskScores,
-    groups: NDArray[np.str_],
-) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "modality": method.modality,
-            "aggregator": method.aggregator,
-            "model": model,
-            "fold": method.fold,
-            "subject_id": subject_ids,
-            "time": follow_up.time,
-            "event": follow_up.event.astype(int),
-            "risk": risk.values,
-            "group": groups,
-        }
-    )

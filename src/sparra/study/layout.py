@@ -30,8 +30,8 @@ class StudyLayout:
 
     @property
     def folds(self) -> Path:
-        """CSV of the splits: repeat, fold, subject_id, part (train or test)."""
-        return self.root / "cohort" / "folds.csv"
+        """CSV of the splits: repeat, fold, subject_id, part (train, valid or test)."""
+        return self.root / "evaluation" / "splits.csv"
 
     @property
     def failures(self) -> Path:
@@ -50,18 +50,46 @@ class StudyLayout:
 
     @property
     def metrics(self) -> Path:
-        """CSV: modality, aggregator, model, metric, fold, value, reason (why a value is missing)."""
-        return self.root / "evaluation" / "metrics.csv"
+        """CSV: modality, aggregator, model, metric, repeat, fold, value, reason (why a value is missing)."""
+        return self.evaluation_table("metrics")
 
     @property
     def predictions(self) -> Path:
         """CSV of out-of-fold predictions, see docs/architecture.md."""
-        return self.root / "evaluation" / "predictions.csv"
+        return self.evaluation_table("predictions")
 
     @property
     def intervals(self) -> Path:
         """CSV: modality, aggregator, model, c_index, lower, upper (95 %, bootstrap over patients), reason."""
         return self.root / "evaluation" / "c_index_intervals.csv"
+
+    @property
+    def comparisons(self) -> Path:
+        """CSV of paired comparisons between methods, with a sentence for each; see docs/architecture.md."""
+        return self.root / "evaluation" / "comparisons.csv"
+
+    @property
+    def calibration(self) -> Path:
+        """CSV of the calibration at each horizon; see docs/architecture.md."""
+        return self.root / "evaluation" / "calibration.csv"
+
+    @property
+    def decision(self) -> Path:
+        """CSV of net benefit by threshold; see docs/architecture.md."""
+        return self.root / "evaluation" / "decision.csv"
+
+    @property
+    def added_value(self) -> Path:
+        """CSV of what imaging adds to the clinical covariates; see docs/architecture.md."""
+        return self.root / "evaluation" / "added_value.csv"
+
+    def evaluation_table(self, name: str) -> Path:
+        """CSV of all methods and folds; `name` is ``metrics``, ``predictions``, ``survival`` or ``auc``."""
+        return self.root / "evaluation" / f"{name}.csv"
+
+    def comparator_table(self, name: str) -> Path:
+        """The same of the comparators."""
+        return self.root / "evaluation" / "comparators" / f"{name}.csv"
 
     @property
     def report(self) -> Path:

@@ -11,20 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from sparra.cohort.check import Cohort
 from sparra.cohort.problems import Problem
-from sparra.cohort.splits import Folds, match_folds, read_folds, stratified_folds, write_folds
-from sparra.cohort.tables import Subject
+from sparra.cohort.splits import Folds, read_folds
 from sparra.errors import UserError
 from sparra.files import atomic_path
 from sparra.graphs.store import read_graph
-from sparra.registry import nearest_name
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import MethodModality, StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
-from sparra.training.crossfit import cross_fitted_embeddings
+from sparra.training.crossfit import CrossFitted, cross_fitted_embeddings
 from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import Predictions
 from sparra.training.subjects import SubjectData
@@ -39,6 +36,7 @@ class Method:
     modality : {"ct", "slide", "joint"}
     aggregator : str
     fold : int
+        Place among all folds of all repeats, from 0.
     """
 
     modality: MethodModality
@@ -89,53 +87,6 @@ def methods_of(settings: StudySettings, index: GraphIndex, folds: Folds) -> list
     ]
 
 
-def folds_of(settings: StudySettings, subjects: Sequence[Subject]) -> tuple[Folds, list[str]]:
-    """Draw the folds of these subjects, or read the given splits; tell which subjects no split names.
-
-    Raises
-    ------
-    UserError
-        If there are too few events for the folds, the column that keeps subjects together is absent, or the
-        given splits do not fit the cohort.
-    """
-    ids = [subject.subject_id for subject in subjects]
-    evaluation = settings.evaluation
-    if evaluation.splits is not None:
-        matched = match_folds(read_folds(Path(evaluation.splits)), ids)
-        return matched.folds, matched.in_no_split
-    groups = None
-    if evaluation.keep_together is not None:
-        columns = sorted({name for subject in subjects for name in subject.covariates})
-        if evaluation.keep_together not in columns:
-            what = f"evaluation.keep_together names the column '{evaluation.keep_together}', which is absent"
-            raise UserError(what, settings.cohort.subjects, nearest_name(evaluation.keep_together, columns))
-        groups = [subject.covariates[evaluation.keep_together] for subject in subjects]
-    events = [subject.event for subject in subjects]
-    return stratified_folds(ids, events, evaluation.folds, settings.seed, groups), []
-
-
-def declare_folds(
-    settings: StudySettings, cohort: Cohort, index: GraphIndex, layout: StudyLayout
-) -> tuple[Folds, list[str]]:
-    """Draw the folds, or read those given, for the subjects that have a graph; save them.
-
-    Returns
-    -------
-    folds : Folds
-    left_out : list of str
-        Subjects that no given split names; they take no part in training and evaluation.
-
-    Raises
-    ------
-    UserError
-        If there are too few events for the folds, or the given splits do not fit the cohort.
-    """
-    subjects = [subject for subject in cohort.subjects if subject.subject_id in index]
-    folds, left_out = folds_of(settings, subjects)
-    write_folds(layout.folds, folds)
-    return folds, left_out
-
-
 def train_methods(
     settings: StudySettings,
     layout: StudyLayout,
@@ -169,6 +120,7 @@ def _training_parameters(settings: StudySettings, method: Method) -> dict[str, A
         "aggregator": settings.aggregator_settings(method.aggregator).model_dump(mode="json"),
         "training": settings.training.model_dump(mode="json"),
         "cross_fit_folds": settings.methods.cross_fit_folds,
+        "protocol": settings.protocol,
         "seed": settings.seed,
     }
 
@@ -176,22 +128,32 @@ def _training_parameters(settings: StudySettings, method: Method) -> dict[str, A
 def train_method(
     settings: StudySettings, layout: StudyLayout, index_path: Path, index: GraphIndex, method: Method
 ) -> None:
-    """Train one method in one fold; write model, embeddings and importance, and the sidecar last."""
+    """Train one method in one fold; write model, embeddings and importance, and the sidecar last.
+
+    In the protocol ``paper`` the network is fitted without the fold's ``valid`` share, and the survival models
+    get its embeddings of the very patients that it was fitted to.
+    """
     key = make_key("train", _training_inputs(layout, index_path), _training_parameters(settings, method))
     begin(layout.model(method.modality, method.aggregator, method.fold))
-    train, test = _load_parts(layout, index, method)
+    train, test, in_network = _load_parts(layout, index, method)
     aggregator_settings = settings.aggregator_settings(method.aggregator)
     seed = method.seed(settings.seed)
-    fitted = fit_aggregator(method.aggregator, aggregator_settings, settings.training, train, seed)
-    crossed = cross_fitted_embeddings(
-        method.aggregator,
-        aggregator_settings,
-        settings.training,
-        train,
-        seed,
-        _inner_folds(train, settings.methods.cross_fit_folds),
-        fitted,
-    )
+    crossed: CrossFitted | Predictions
+    if settings.protocol == "paper":
+        learnt_from = [subject for subject in train if subject.subject_id in in_network]
+        fitted = fit_aggregator(method.aggregator, aggregator_settings, settings.training, learnt_from, seed)
+        crossed = fitted.predict(train)
+    else:
+        fitted = fit_aggregator(method.aggregator, aggregator_settings, settings.training, train, seed)
+        crossed = cross_fitted_embeddings(
+            method.aggregator,
+            aggregator_settings,
+            settings.training,
+            train,
+            seed,
+            _inner_folds(train, settings.methods.cross_fit_folds),
+            fitted,
+        )
     predicted = fitted.predict(test)
     folder = layout.model(method.modality, method.aggregator, method.fold)
     fitted.save(folder)
@@ -224,7 +186,10 @@ def _write_tensors(path: Path, tensors: dict[str, Any]) -> None:
         save_file(tensors, str(temporary))
 
 
-def _load_parts(layout: StudyLayout, index: GraphIndex, method: Method) -> tuple[list[SubjectData], list[SubjectData]]:
+def _load_parts(
+    layout: StudyLayout, index: GraphIndex, method: Method
+) -> tuple[list[SubjectData], list[SubjectData], set[str]]:
+    """Return the training part, the test part and the ids that the network is fitted to."""
     fold = list(read_folds(layout.folds))[method.fold]
     follow_up = read_follow_up(layout)
     train, test = (
@@ -233,7 +198,7 @@ def _load_parts(layout: StudyLayout, index: GraphIndex, method: Method) -> tuple
     )
     if not train or not test:
         raise UserError(f"a part of the fold holds no subject with {method.modality}", str(method))
-    return train, test
+    return train, test, set(fold.network_train)
 
 
 def subjects_with_graph(index: GraphIndex, method: Method, names: Sequence[str]) -> list[str]:

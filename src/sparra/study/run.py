@@ -17,11 +17,12 @@ from sparra.errors import UserError
 from sparra.files import atomic_path, write_json
 from sparra.modality import MODALITIES, Modality
 from sparra.report.page import write_report
+from sparra.study.divide import declare_folds, folds_of
 from sparra.study.images import check_image
 from sparra.study.judge import evaluate_methods
 from sparra.study.kinds import ImageKind, without_odd_images
 from sparra.study.layout import StudyLayout
-from sparra.study.learn import declare_folds, folds_of, train_methods
+from sparra.study.learn import train_methods
 from sparra.study.lock import study_lock
 from sparra.study.pool import Track
 from sparra.study.settings import StudySettings

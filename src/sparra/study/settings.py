@@ -29,6 +29,9 @@ MethodModality = Literal["ct", "slide", "joint"]
 
 FloatType = Literal["float32", "float16"]
 
+# The paper's protocol fixes these: hold-outs stratified by event alone, tuning in five folds, the cut, the times.
+SOUND_ONLY = ("repeats", "stratify_by", "keep_together", "leave_site_out", "inner_folds", "cut", "horizon")
+
 
 class PrecisionSettings(Settings):
     """Precision of features on disk, by modality.
@@ -118,6 +121,9 @@ class StudySettings(Settings):
     cohort : CohortSettings
     output : Path
         Folder that the study writes to.
+    protocol : {"sound", "paper"}
+        How networks and survival models are fitted, tuned and judged: by good practice, or as the paper's
+        released code does. See docs/evaluation.md.
     seed : int
         Seeds every random draw.
     workers : int or None
@@ -129,6 +135,7 @@ class StudySettings(Settings):
     name: str = "study"
     cohort: CohortSettings
     output: Path
+    protocol: Literal["sound", "paper"] = "sound"
     seed: int = Field(default=0, ge=0)
     workers: int | None = Field(default=None, ge=1)
     ct: CtSettings = CtSettings()
@@ -155,6 +162,14 @@ class StudySettings(Settings):
             slide_encoders[self.slide.encoder].require(self.slide)
         except UserError as error:
             raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _protocol_fits(self) -> Self:
+        evaluation = self.evaluation
+        given = [name for name in SOUND_ONLY if name in evaluation.model_fields_set]
+        if self.protocol == "paper" and given:
+            raise ValueError(f"evaluation.{given[0]} has no meaning in the protocol 'paper'; leave it out")
         return self
 
     def aggregator_settings(self, name: str) -> AggregatorSettings:

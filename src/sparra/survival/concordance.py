@@ -35,3 +35,17 @@ def concordant_of_comparable(follow_up: FollowUp, risk: FloatArray) -> tuple[flo
     """
     pairs = comparable_pairs(follow_up)
     return float(pair_scores(risk)[pairs].sum()), int(pairs.sum())
+
+
+def weighted_c(follow_up: FollowUp, risk: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return Harrell's C for each row of subject weights, shape (B, n); NaN where no pair is comparable.
+
+    A subject drawn k times by a bootstrap counts k-fold, so C is a ratio of quadratic forms in the counts.
+    """
+    comparable = comparable_pairs(follow_up).astype(np.float64)
+    concordant = comparable * pair_scores(risk)
+    numerator = np.einsum("bi,bi->b", weights @ concordant, weights)
+    denominator = np.einsum("bi,bi->b", weights @ comparable, weights)
+    undefined = np.full(len(weights), np.nan)
+    ratio: FloatArray = np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+    return ratio

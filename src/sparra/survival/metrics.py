@@ -3,29 +3,46 @@
 An undefined metric is NaN with the reason, never 0 or 0.5.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sksurv.exceptions import NoComparablePairException
 from sksurv.metrics import concordance_index_ipcw, cumulative_dynamic_auc
-from sksurv.nonparametric import CensoringDistributionEstimator
 
 from sparra.errors import UserError
+from sparra.survival.brier import brier_scores, censoring_obstacle, integral
 from sparra.survival.concordance import concordant_of_comparable
-from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores, SurvivalCurves, require_increasing
+from sparra.survival.outcomes import (
+    FloatArray,
+    FollowUp,
+    MetricValue,
+    RiskScores,
+    SurvivalCurves,
+    defined,
+    require_increasing,
+    require_risk,
+    require_survival,
+    undefined,
+)
+
+__all__ = ["AucCurve", "MetricValue", "auc_curve", "brier_scores", "c_auc", "c_index", "c_ipcw", "evaluate_fold"]
 
 
-class MetricValue(NamedTuple):
-    """A metric; where it is NaN, `reason` says why."""
+class AucCurve(NamedTuple):
+    """Cumulative/dynamic AUC over time.
 
-    value: float
-    reason: str = ""
+    Attributes
+    ----------
+    times, values : ndarray, shape (T,)
+        AUC at each time; NaN before the test part's first event, where there is no case yet.
+    mean : MetricValue
+        Mean over the times, weighted by the fall of the test part's Kaplan–Meier curve.
+    """
 
-
-def _undefined(reason: str) -> MetricValue:
-    return MetricValue(math.nan, reason)
+    times: FloatArray
+    values: FloatArray
+    mean: MetricValue
 
 
 def evaluate_fold(
@@ -67,20 +84,20 @@ def evaluate_fold(
     grid = require_increasing(times)
     _check_fit(test, risk, survival, grid, tau)
     until_tau = test.censored_at(tau)
-    obstacle = _obstacle(train, until_tau, grid)
+    obstacle = censoring_obstacle(train, until_tau, grid)
     return {
         "c_index": c_index(test, risk),
-        "c_ipcw": _undefined(obstacle) if obstacle else c_ipcw(train, until_tau, risk, tau),
-        "c_auc": _undefined(obstacle) if obstacle else c_auc(train, until_tau, risk, grid),
+        "c_ipcw": undefined(obstacle) if obstacle else c_ipcw(train, until_tau, risk, tau),
+        "c_auc": undefined(obstacle) if obstacle else c_auc(train, until_tau, risk, grid),
         "ibs": _integrated_brier(train, until_tau, survival, obstacle),
     }
 
 
 def c_index(test: FollowUp, risk: RiskScores) -> MetricValue:
     """Return Harrell's concordance index; tied risks count ½."""
-    concordant, comparable = concordant_of_comparable(test, risk.values)
+    concordant, comparable = concordant_of_comparable(test, require_risk(risk, len(test)).values)
     if comparable == 0:
-        return _undefined("no two subjects can be compared")
+        return undefined("no two subjects can be compared")
     return MetricValue(concordant / comparable)
 
 
@@ -91,96 +108,72 @@ def c_ipcw(train: FollowUp, test: FollowUp, risk: RiskScores, tau: float) -> Met
     -----
     Uno, Cai, Pencina, D'Agostino & Wei, Statistics in Medicine 30 (2011) 1105-1117.
     """
+    scores = require_risk(risk, len(test)).values
     if not (test.event & (test.time < tau)).any():
-        return _undefined("no event before the horizon")
+        return undefined("no event before the horizon")
     try:
-        value = concordance_index_ipcw(train.structured(), test.structured(), risk.values, tau=tau)[0]
+        value = concordance_index_ipcw(train.structured(), test.structured(), scores, tau=tau)[0]
     except (NoComparablePairException, ValueError) as error:
-        return _undefined(str(error))
-    return _finite(value)
+        return undefined(str(error))
+    return defined(value)
 
 
 def c_auc(train: FollowUp, test: FollowUp, risk: RiskScores, times: FloatArray) -> MetricValue:
-    """Return the mean cumulative/dynamic AUC over `times`.
+    """Return the mean cumulative/dynamic AUC over `times`; see `auc_curve`."""
+    return auc_curve(train, test, risk, times).mean
+
+
+def auc_curve(train: FollowUp, test: FollowUp, risk: RiskScores, times: ArrayLike) -> AucCurve:
+    """Return the cumulative/dynamic AUC at each of `times`, weighted for censoring.
 
     The mean is weighted by the fall of the test part's Kaplan–Meier curve, as in scikit-survival. Before
     the test part's first event there are no cases and the weight is zero, so those times are left out.
+
+    Parameters
+    ----------
+    train, test : FollowUp
+        The censoring distribution is estimated on `train`. `test` should be censored at the horizon.
+    risk : RiskScores
+        Of the test part.
+    times : array-like, shape (T,)
+        Sorted and unique.
 
     Notes
     -----
     Uno, Cai, Tian & Wei, JASA 102 (2007) 527-537; Lambert & Chevret, Stat Methods Med Res 25 (2016).
     """
-    if not test.event.any() or test.time[test.event].min() > times[-1]:
-        return _undefined("no event before the last evaluation time")
-    with_cases = times[times >= test.time[test.event].min()]
+    grid = require_increasing(times)
+    values = np.full(len(grid), np.nan)
+    scores = require_risk(risk, len(test)).values
+    if not test.event.any() or test.time[test.event].min() > grid[-1]:
+        return AucCurve(grid, values, undefined("no event before the last evaluation time"))
+    with_cases = grid >= test.time[test.event].min()
     try:
-        _, mean = cumulative_dynamic_auc(train.structured(), test.structured(), risk.values, with_cases)
+        curve, mean = cumulative_dynamic_auc(train.structured(), test.structured(), scores, grid[with_cases])
     except ValueError as error:
-        return _undefined(str(error))
-    return _finite(mean)
-
-
-def brier_scores(train: FollowUp, test: FollowUp, survival: SurvivalCurves) -> FloatArray:
-    """Return the Brier score at each of the curves' times, weighted for censoring; shape (T,).
-
-    Defined, unlike scikit-survival's, before the first follow-up time of the test part.
-
-    Notes
-    -----
-    Graf, Schmoor, Sauerbrei & Schumacher, Statistics in Medicine 18 (1999) 2529-2545.
-    """
-    censoring = CensoringDistributionEstimator().fit(train.structured())
-    weight_of_case = np.zeros(len(test))
-    if test.event.any():
-        weight_of_case[test.event] = 1.0 / censoring.predict_proba(test.time[test.event])
-    weight_of_control = 1.0 / censoring.predict_proba(survival.times)
-    alive = test.time[:, None] > survival.times[None, :]
-    case = ~alive & test.event[:, None]
-    squared_error = (
-        case * weight_of_case[:, None] * survival.values**2
-        + alive * weight_of_control[None, :] * (1.0 - survival.values) ** 2
-    )
-    mean: FloatArray = squared_error.mean(axis=0)
-    return mean
+        return AucCurve(grid, values, undefined(str(error)))
+    values[with_cases] = curve
+    return AucCurve(grid, values, defined(mean))
 
 
 def _integrated_brier(train: FollowUp, test: FollowUp, survival: SurvivalCurves | None, obstacle: str) -> MetricValue:
     if survival is None:
-        return _undefined("the model has no survival function")
+        return undefined("the model has no survival function")
     if obstacle:
-        return _undefined(obstacle)
+        return undefined(obstacle)
     times = survival.times
     if times.size < 2:
-        return _undefined("the integral needs at least two evaluation times")
-    area = np.trapezoid(brier_scores(train, test, survival), times)
-    return _finite(area / (times[-1] - times[0]))
-
-
-def _finite(value: float) -> MetricValue:
-    return MetricValue(float(value)) if np.isfinite(value) else _undefined("the estimate is not finite")
+        return undefined("the integral needs at least two evaluation times")
+    return defined(integral(times, brier_scores(train, test, survival)))
 
 
 def _check_fit(
     test: FollowUp, risk: RiskScores, survival: SurvivalCurves | None, times: FloatArray, tau: float
 ) -> None:
-    if len(risk) != len(test) or (survival is not None and len(survival) != len(test)):
-        raise UserError(f"predictions do not fit the {len(test)} subjects of the test part")
+    require_risk(risk, len(test))
+    if survival is not None:
+        require_survival(survival, len(test))
     if survival is not None and not np.array_equal(survival.times, times):
         raise UserError("survival curves were predicted at other times than the evaluation's")
     if times[-1] >= tau:
         raise UserError(f"the last evaluation time {times[-1]:g} must lie before the horizon {tau:g}")
-
-
-def _obstacle(train: FollowUp, test: FollowUp, times: FloatArray) -> str:
-    """Return why weighting for censoring is impossible, or an empty string."""
-    if train.n_events == 0:
-        return "the training part has no event"
-    if test.time.max() <= times[-1]:
-        return f"follow-up of the test part ends at {test.time.max():g}, before the last evaluation time"
-    needed = max(test.time[test.event].max(initial=0.0), times[-1])
-    if needed > train.time.max():
-        return f"follow-up of the training part ends at {train.time.max():g}, before {needed:g}"
-    censoring = CensoringDistributionEstimator().fit(train.structured())
-    if censoring.predict_proba(np.array([needed]))[0] == 0:
-        return f"all subjects of the training part are censored by {needed:g}"
-    return ""

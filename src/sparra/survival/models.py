@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparra.errors import UserError
-from sparra.survival.estimators import coxnet, coxph, fsvm, rsf
+from sparra.survival.estimators import coxnet, coxph, fsvm, gbm, rsf
 from sparra.survival.estimators.fitting import FIT_ERRORS, reason_of, strict_warnings
 from sparra.survival.outcomes import (
     FloatArray,
@@ -18,6 +18,7 @@ from sparra.survival.outcomes import (
 )
 from sparra.survival.preparation import Preparation, fit_preparation
 from sparra.survival.registry import Predictor, SurvivalModel, survival_models
+from sparra.survival.screening import Adjustment
 from sparra.survival.tuning import Tuning, tune
 
 __all__ = ["FittedSurvivalModel", "fit_survival_model", "survival_models"]
@@ -26,6 +27,7 @@ survival_models.register("RSF")(rsf.RandomForest())
 survival_models.register("CoxPH")(coxph.CoxRidge())
 survival_models.register("Coxnet")(coxnet.CoxElasticNet())
 survival_models.register("FSVM")(fsvm.FastSvm())
+survival_models.register("GBM")(gbm.GradientBoosting())
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def fit_survival_model(
     seed: int,
     inner_folds: int = 5,
     screening_p: float | None = None,
+    screening_adjustment: Adjustment = "none",
 ) -> FittedSurvivalModel:
     """Tune a survival model on a training part and refit it to the whole of that part.
 
@@ -85,7 +88,7 @@ def fit_survival_model(
     Parameters
     ----------
     name : str
-        A name of `survival_models`: RSF, CoxPH, Coxnet, FSVM.
+        A name of `survival_models`: RSF, CoxPH, Coxnet, FSVM, GBM.
     features : array-like, shape (n, p)
         NaN where missing.
     time, event : array-like, shape (n,)
@@ -96,6 +99,8 @@ def fit_survival_model(
         Folds of the tuning; fewer are used where there are fewer events.
     screening_p : float, optional
         Univariate Cox Wald p below which a feature is kept.
+    screening_adjustment : {"none", "benjamini-hochberg"}
+        With the latter, `screening_p` bounds the false discovery rate instead of p.
 
     Raises
     ------
@@ -107,10 +112,33 @@ def fit_survival_model(
     follow_up = FollowUp(np.asarray(time), np.asarray(event))
     if len(table) != len(follow_up):
         raise UserError(f"there are {len(table)} rows of features but follow-up of {len(follow_up)} subjects")
-    preparation = fit_preparation(table, follow_up, screening_p)
+    preparation = fit_preparation(table, follow_up, screening_p, screening_adjustment)
     prepared = preparation.apply(table)
     grid = model.grid(prepared, follow_up)
-    tuning = tune(model, grid, table, follow_up, seed=seed, inner_folds=inner_folds, screening_p=screening_p)
+    tuning = tune(
+        model,
+        grid,
+        table,
+        follow_up,
+        seed=seed,
+        inner_folds=inner_folds,
+        screening_p=screening_p,
+        screening_adjustment=screening_adjustment,
+    )
+    return fit_ranked(name, preparation, prepared, follow_up, tuning, seed)
+
+
+def fit_ranked(
+    name: str, preparation: Preparation, prepared: FloatArray, follow_up: FollowUp, tuning: Tuning, seed: int
+) -> FittedSurvivalModel:
+    """Fit the candidate that tuning ranks first to the whole training part, or the next where it breaks down.
+
+    Raises
+    ------
+    UserError
+        If none can be fitted.
+    """
+    model = survival_models[name]
     value, predictor, failures = _fit_best(model, prepared, follow_up, tuning.ranked(), seed)
     tuning = replace(tuning, best=value, skipped=tuning.skipped | failures)
     return FittedSurvivalModel(name, {model.parameter: value}, tuning, preparation, predictor)

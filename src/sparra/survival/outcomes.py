@@ -4,7 +4,9 @@ The metrics of survival analysis accept any numbers, and a survival probability 
 meant yields one minus the truth without a word. Hence the two are different types here.
 """
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +19,23 @@ BoolArray = NDArray[np.bool_]
 
 # S(t) of an averaged forest may rise by rounding; anything larger is a mistake.
 _ROUNDING = 1e-9
+
+
+class MetricValue(NamedTuple):
+    """A metric; where it is NaN, `reason` says why."""
+
+    value: float
+    reason: str = ""
+
+
+def undefined(reason: str) -> MetricValue:
+    """Return a metric that cannot be computed, with the reason."""
+    return MetricValue(math.nan, reason)
+
+
+def defined(value: float) -> MetricValue:
+    """Return a metric, undefined where its estimate is not finite."""
+    return MetricValue(float(value)) if np.isfinite(value) else undefined("the estimate is not finite")
 
 
 @dataclass(frozen=True)
@@ -135,6 +154,30 @@ class SurvivalCurves:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+def require_risk(risk: object, n_subjects: int) -> RiskScores:
+    """Return `risk` if it is risk scores of so many subjects, else a UserError that says what it is."""
+    if not isinstance(risk, RiskScores):
+        raise UserError(
+            f"this needs risk scores (higher is worse) but got {type(risk).__name__}",
+            mend="wrap risks in RiskScores; survival probabilities are no risks",
+        )
+    if len(risk) != n_subjects:
+        raise UserError(f"predictions do not fit: {len(risk)} risk scores, {n_subjects} subjects")
+    return risk
+
+
+def require_survival(survival: object, n_subjects: int) -> SurvivalCurves:
+    """Return `survival` if it is survival curves of so many subjects, else a UserError that says what it is."""
+    if not isinstance(survival, SurvivalCurves):
+        raise UserError(
+            f"this needs survival curves S(t) but got {type(survival).__name__}",
+            mend="wrap probabilities in SurvivalCurves; risk scores are no probabilities",
+        )
+    if len(survival) != n_subjects:
+        raise UserError(f"predictions do not fit: {len(survival)} survival curves, {n_subjects} subjects")
+    return survival
 
 
 def require_increasing(times: ArrayLike) -> FloatArray:

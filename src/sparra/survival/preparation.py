@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sparra.errors import UserError
 from sparra.survival.outcomes import FloatArray, FollowUp
-from sparra.survival.screening import univariate_cox
+from sparra.survival.screening import Adjustment, univariate_cox
 
 # A spread this far below a feature's size is rounding, not information.
 _RELATIVE_SPREAD = 1e-12
@@ -42,7 +42,12 @@ class Preparation:
         return standardised
 
 
-def fit_preparation(features: FloatArray, follow_up: FollowUp, screening_p: float | None = None) -> Preparation:
+def fit_preparation(
+    features: FloatArray,
+    follow_up: FollowUp,
+    screening_p: float | None = None,
+    screening_adjustment: Adjustment = "none",
+) -> Preparation:
     """Learn the feature steps from a training part.
 
     Parameters
@@ -53,6 +58,8 @@ def fit_preparation(features: FloatArray, follow_up: FollowUp, screening_p: floa
         Of the same n subjects; used by the screening only.
     screening_p : float, optional
         Univariate Cox Wald p below which a feature stays.
+    screening_adjustment : {"none", "benjamini-hochberg"}
+        With the latter, `screening_p` bounds the false discovery rate instead of p.
 
     Raises
     ------
@@ -68,10 +75,12 @@ def fit_preparation(features: FloatArray, follow_up: FollowUp, screening_p: floa
     if kept.size == 0:
         raise UserError(f"none of the {raw.shape[1]} features varies between the {len(raw)} training subjects")
     if screening_p is not None:
-        passed = univariate_cox(centred[:, kept] / scale[kept], follow_up).p < screening_p
+        fits = univariate_cox(centred[:, kept] / scale[kept], follow_up)
+        passed = fits.selected(screening_p, screening_adjustment)
         if not passed.any():
+            quantity = "p" if screening_adjustment == "none" else "false discovery rate"
             raise UserError(
-                f"none of {kept.size} features has a univariate Cox p below {screening_p}",
+                f"none of {kept.size} features has a univariate Cox {quantity} below {screening_p}",
                 mend="raise 'screening_p' or leave it out",
             )
         kept = kept[passed]

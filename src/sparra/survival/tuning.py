@@ -11,6 +11,7 @@ from sparra.survival.concordance import concordant_of_comparable
 from sparra.survival.outcomes import BoolArray, FloatArray, FollowUp
 from sparra.survival.preparation import fit_preparation
 from sparra.survival.registry import SurvivalModel
+from sparra.survival.screening import Adjustment
 
 # A stream of its own: a bare seed would tie these draws to whatever else was drawn from it, such as
 # a simulated cohort.
@@ -52,6 +53,7 @@ def tune(
     seed: int,
     inner_folds: int,
     screening_p: float | None = None,
+    screening_adjustment: Adjustment = "none",
 ) -> Tuning:
     """Choose a candidate of `grid` by event-stratified inner cross-validation.
 
@@ -76,9 +78,9 @@ def tune(
     concordant = np.zeros(len(grid))
     comparable = 0
     failures: dict[int, str] = {}
-    for heldout in _inner_heldout(follow_up, n_folds, seed):
+    for heldout in heldout_parts(follow_up, n_folds, seed):
         training = ~heldout
-        preparation = fit_preparation(features[training], follow_up[training], screening_p)
+        preparation = fit_preparation(features[training], follow_up[training], screening_p, screening_adjustment)
         risks = model.candidate_risks(
             preparation.apply(features[training]),
             follow_up[training],
@@ -105,7 +107,7 @@ def _choose(grid: FloatArray, scores: FloatArray, failures: dict[int, str], n_fo
     return Tuning(best, kept, skipped, n_folds)
 
 
-def _inner_heldout(follow_up: FollowUp, n_folds: int, seed: int) -> Iterator[BoolArray]:
+def heldout_parts(follow_up: FollowUp, n_folds: int, seed: int) -> Iterator[BoolArray]:
     """Yield masks of held-out subjects; events and sizes are balanced over the folds to within one."""
     shuffled: NDArray[np.intp] = np.random.default_rng([_STREAM, seed]).permutation(len(follow_up))
     events_first = shuffled[np.argsort(~follow_up.event[shuffled], kind="stable")]
