@@ -29,7 +29,8 @@ PROTOCOLS = {
         "Protocol “paper”: the published procedure, as the released code does it. The test parts are independent "
         "hold-outs that overlap, so some patients count several times and others never; survival models were "
         "tuned by the AUC and fitted to embeddings of patients whose follow-up the network had already been fitted "
-        "to; features were selected before tuning; C-IPCW has no horizon, C-AUC and IBS have the test part's own "
+        "to, which makes them overconfident; features were selected before tuning; "
+        "C-IPCW has no horizon, C-AUC and IBS have the test part's own "
         "times; standard deviations divide by the number of hold-outs; the cut between the risk groups is the mean "
         "of the pooled test risks. Use the protocol “sound” for conclusions."
     ),
