@@ -114,7 +114,7 @@ def _predictions(
             for model in MODELS:
                 risk = skill * hazard + (1 - skill) * rng.normal(size=len(hazard))
                 risk[0] = 6.0
-                arm = subjects.assign(modality=modality, aggregator=aggregator, model=model, fold=fold)
+                arm = subjects.assign(modality=modality, aggregator=aggregator, model=model, repeat=0, fold=fold)
                 # Folds have scales of their own.
                 scaled = risk * (1 + fold) + 10 * fold
                 tables.append(arm.assign(risk=scaled, group=np.where(risk > 0, "high", "low")))

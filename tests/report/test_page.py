@@ -71,8 +71,8 @@ def study_copy(joint_study: StudyLayout, tmp_path: Path) -> StudyLayout:
 
 def test_every_picture_is_inside_and_shows_something(page: Page) -> None:
     images = page.all("img")
-    # Three bar charts, three Kaplan–Meier panels, CT and slide of two patients.
-    assert len(images) == 3 + 3 + 4
+    # Three bar charts, four band charts, three Kaplan–Meier panels, CT and slide of two patients.
+    assert len(images) == 3 + 4 + 3 + 4
     for image in images:
         kind, _, data = (image["src"] or "").partition(",")
         assert kind == "data:image/png;base64"

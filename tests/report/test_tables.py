@@ -8,7 +8,7 @@ from sparra.study.layout import StudyLayout
 
 
 def metrics_of(rows: list[tuple[object, ...]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+    return pd.DataFrame(rows, columns=[name for name in METRIC_COLUMNS if name != "repeat"])
 
 
 def test_table_equals_pandas(joint_study: StudyLayout) -> None:

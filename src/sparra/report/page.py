@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from sparra import __version__
 from sparra.files import atomic_path, write_text
@@ -21,6 +22,7 @@ from sparra.report.patients import (
     one_row_a_patient,
 )
 from sparra.report.pictures import Picture, picture
+from sparra.report.publish import comparator_rows, further_figures, save_figures, write_latex
 from sparra.report.results import (
     METRIC_NAMES,
     MODALITY_NAMES,
@@ -66,7 +68,9 @@ def write_report(layout: "StudyLayout", settings: ReportSettings | None = None) 
     """
     settings = settings or ReportSettings()
     results = read_results(layout)
-    table = results_table(results.metrics)
+    # The paper's code divides by the number of hold-outs, good practice by one less.
+    table = results_table(results.metrics, ddof=0 if results.settings.get("protocol") == "paper" else 1)
+    write_latex(layout.report.parent / "table1.tex", table)
     with atomic_path(layout.report.parent / "table1.csv") as temporary:
         table.frame().to_csv(temporary, index=False)
     environment = Environment(
@@ -86,6 +90,11 @@ def write_report(layout: "StudyLayout", settings: ReportSettings | None = None) 
 def _content(
     layout: "StudyLayout", settings: ReportSettings, results: StudyResults, table: ResultsTable
 ) -> Mapping[str, Any]:
+    bars = _bars(table, results.metrics)
+    curves = _curves(results, settings)
+    further = list(further_figures(results, table))
+    figures = {name: figure for name, figure, _ in (*bars, *curves)} | {name: f for name, _, f in further}
+    save_figures(layout.report.parent / "figures", figures)
     source = mapped_model(layout, results.predictions, settings)
     return {
         "results": results,
@@ -96,8 +105,14 @@ def _content(
         "table": table,
         "arms": [(arm, list(rows)) for arm, rows in groupby(table.rows, lambda row: (row.modality, row.aggregator))],
         "notes": {note: number for number, note in enumerate(table.notes, start=1)},
-        "bars": _bars(table, results.metrics),
-        "curves": _curves(results, settings),
+        "bars": [shown for _, _, shown in bars],
+        "curves": [shown for _, _, shown in curves],
+        "further": [picture(figure, f"{words}.", words) for _, words, figure in further],
+        "comparisons": results.comparisons.to_dict("records"),
+        "comparators": [
+            {**row, "name": describe(row["modality"], row["aggregator"], row["model"])}
+            for row in comparator_rows(results.comparators).to_dict("records")
+        ],
         "map_source": source and describe(*source, "network"),
         "patients": _patients(layout, settings, results.predictions, source),
         "protocol": protocol_sentences(results),
@@ -110,18 +125,19 @@ def _arm(row: Row) -> tuple[str, str]:
     return (row.modality, row.aggregator)
 
 
-def _bars(table: ResultsTable, metrics: pd.DataFrame) -> list[Picture]:
+def _bars(table: ResultsTable, metrics: pd.DataFrame) -> list[tuple[str, Figure, Picture]]:
     pictures = []
     for modality in in_order({row.modality for row in table.rows if row.metric == "c_index"}, MODALITY_NAMES):
         alt = (
             f"Bar chart of the C-index on {modality_name(modality)} for each aggregator and survival model; "
             "the numbers are in the table above."
         )
-        pictures.append(picture(draw_bars(table, modality, metrics), alt, ""))
+        figure = draw_bars(table, modality, metrics)
+        pictures.append((f"fig2_{modality}", figure, picture(figure, alt, "")))
     return pictures
 
 
-def _curves(results: StudyResults, settings: ReportSettings) -> list[Picture]:
+def _curves(results: StudyResults, settings: ReportSettings) -> list[tuple[str, Figure, Picture]]:
     """Kaplan–Meier curves of the joint, or else the first, modality's aggregators."""
     grouped = results.predictions[results.predictions["group"].isin(("low", "high"))]
     if grouped.empty:
@@ -138,7 +154,8 @@ def _curves(results: StudyResults, settings: ReportSettings) -> list[Picture]:
         title = describe(modality, aggregator, models[0])
         figure, summary = draw_kaplan_meier(one_row_a_patient(chosen), title, results.time_unit)
         alt = f"Kaplan–Meier curves of the low- and high-risk groups of {title}; the caption has the numbers."
-        pictures.append(picture(figure, alt, f"{summary[0].upper()}{summary[1:]}."))
+        shown = picture(figure, alt, f"{summary[0].upper()}{summary[1:]}.")
+        pictures.append((f"fig4_{modality}_{aggregator}", figure, shown))
     return pictures
 
 

@@ -21,7 +21,16 @@ PREDICTION_COLUMNS = (
 INTERVAL_COLUMNS = ("modality", "aggregator", "model", "c_index", "lower", "upper", "reason")
 FAILURE_COLUMNS = ("subject_id", "stage", "where", "what", "mend")
 SUBJECT_COLUMNS = ("subject_id", "time", "event")
-NUMBERS = ("value", "time", "risk", "fold", "c_index", "lower", "upper")
+SURVIVAL_COLUMNS = (
+    "modality", "aggregator", "model", "repeat", "fold", "subject_id", "time", "event", "horizon", "survival",
+)  # fmt: skip
+AUC_COLUMNS = ("modality", "aggregator", "model", "repeat", "fold", "at", "auc")
+DECISION_COLUMNS = ("modality", "aggregator", "model", "horizon", "threshold", "net_benefit", "treat_all", "reason")
+COMPARISON_COLUMNS = ("question", "sentence")
+NUMBERS = (
+    "value", "time", "risk", "fold", "repeat", "c_index", "lower", "upper", "horizon", "survival", "at", "auc",
+    "threshold", "net_benefit", "treat_all",
+)  # fmt: skip
 
 MODALITY_NAMES = {"ct": "CT", "slide": "Slides", "joint": "CT + slides"}
 AGGREGATOR_NAMES = {"mean": "Mean", "abmil": "ABMIL", "sparra": "SPARRA"}
@@ -40,6 +49,10 @@ class StudyResults:
         Empty where the file is absent.
     subjects, failures, metrics, predictions, intervals : DataFrame
         Columns as in docs/architecture.md; without rows where the file is absent.
+    comparators : DataFrame
+        Metrics of what the methods are held against; columns as `metrics`.
+    survival, auc, decision, comparisons : DataFrame
+        Predicted survival at the horizons, time-dependent AUC, net benefit, comparisons in sentences.
     digests : mapping of str to str
         SHA-256 of the files that hold the results, by their path in the folder.
     """
@@ -53,6 +66,11 @@ class StudyResults:
     metrics: pd.DataFrame
     predictions: pd.DataFrame
     intervals: pd.DataFrame
+    comparators: pd.DataFrame
+    survival: pd.DataFrame
+    auc: pd.DataFrame
+    decision: pd.DataFrame
+    comparisons: pd.DataFrame
     digests: Mapping[str, str]
 
     @property
@@ -75,6 +93,11 @@ def read_results(layout: "StudyLayout") -> StudyResults:
         metrics=_read_table(layout.metrics, METRIC_COLUMNS),
         predictions=_read_table(layout.predictions, PREDICTION_COLUMNS),
         intervals=_read_table(layout.intervals, INTERVAL_COLUMNS),
+        comparators=_read_table(layout.comparator_table("metrics"), METRIC_COLUMNS),
+        survival=_read_table(layout.evaluation_table("survival"), SURVIVAL_COLUMNS),
+        auc=_read_table(layout.evaluation_table("auc"), AUC_COLUMNS),
+        decision=_read_table(layout.decision, DECISION_COLUMNS),
+        comparisons=_read_table(layout.comparisons, COMPARISON_COLUMNS),
         digests={str(path.relative_to(layout.root)): sha256_of(path) for path in files if path.exists()},
     )
 

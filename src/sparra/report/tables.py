@@ -88,17 +88,19 @@ class ResultsTable:
         return pd.DataFrame(records)
 
 
-def results_table(metrics: pd.DataFrame) -> ResultsTable:
+def results_table(metrics: pd.DataFrame, ddof: int = 1) -> ResultsTable:
     """Summarise ``metrics.csv`` over folds and lay it out, with a note for what is missing.
 
     Parameters
     ----------
     metrics : DataFrame
         Columns modality, aggregator, model, metric, fold, value, reason.
+    ddof : int
+        Of the standard deviation; 0 in the protocol ``paper``.
     """
     if metrics.empty:
         return ResultsTable((), ())
-    summary = summarise_metrics(metrics)
+    summary = summarise_metrics(metrics, ddof)
     models = in_order(set(summary["model"]) - {AVERAGE, NETWORK}, MODELS)
     columns = (*models, *(name for name in (AVERAGE, NETWORK) if name in set(summary["model"])))
     records = {(r["modality"], r["aggregator"], r["metric"], r["model"]): r for r in summary.to_dict("records")}

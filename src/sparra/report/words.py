@@ -26,10 +26,13 @@ PROTOCOLS = {
         "and map on this page is of patients that the model in question was not fitted on."
     ),
     "paper": (
-        "Protocol “paper”: the published procedure, kept as closely as it can be known. Networks, survival "
-        "models and cut-offs were fitted on the training part of each fold; but the survival models were "
-        "trained on embeddings of patients whose follow-up the network had already been fitted to, which "
-        "makes them overconfident. Use the protocol “sound” for conclusions."
+        "Protocol “paper”: the published procedure, as the released code does it. The test parts are independent "
+        "hold-outs that overlap, so some patients count several times and others never; survival models were "
+        "tuned by the AUC and fitted to embeddings of patients whose follow-up the network had already been fitted "
+        "to, which makes them overconfident; features were selected before tuning; "
+        "C-IPCW has no horizon, C-AUC and IBS have the test part's own "
+        "times; standard deviations divide by the number of hold-outs; the cut between the risk groups is the mean "
+        "of the pooled test risks. Use the protocol “sound” for conclusions."
     ),
 }
 
@@ -116,7 +119,7 @@ def headline(table: ResultsTable, predictions: pd.DataFrame) -> list[str]:
         sentences.append(f"{name} is {_number(cells[second])}, by {describe(*second)}.")
     sentences.append(
         f"Evaluated on {len(patients)} subjects with {int(patients['event'].sum())} events; 0.5 is chance, "
-        "1 a perfect ranking. No test of a difference between methods was made."
+        "1 a perfect ranking. Comparisons between methods, with intervals and tests, are under Results."
     )
     return sentences
 

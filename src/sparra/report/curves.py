@@ -1,0 +1,118 @@
+"""Figures over models (the paper's Fig. 3), over time, and of predicted probabilities."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sparra.report.figures import colour_of
+from sparra.report.pictures import INK, OTHER_COLOURS, QUIET, STYLE
+from sparra.report.results import METRIC_NAMES, aggregator_name, arms, modality_name
+from sparra.report.tables import ResultsTable
+from sparra.survival.calibration import calibrate
+from sparra.survival.outcomes import FollowUp, SurvivalCurves
+
+DASHES = ("-", "--", ":", "-.")
+MODALITY_COLOURS = {"ct": "#0072b2", "slide": "#009e73", "joint": "#d55e00"}
+
+
+def draw_bands(table: ResultsTable, metric: str) -> Figure:
+    """Draw one metric over all aggregations and models, a line a modality, with a band of one SD (Fig. 3)."""
+    rows = [row for row in table.rows if row.metric == metric]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+        axes = figure.subplots()
+        labels: list[str] = []
+        for modality in dict.fromkeys(row.modality for row in rows):
+            mine = [row for row in rows if row.modality == modality]
+            cells = [(f"{aggregator_name(r.aggregator)} {name}", c) for r in mine for name, c in r.cells.items()]
+            shown = [(label, cell) for label, cell in cells if np.isfinite(cell.mean)]
+            labels = list(dict.fromkeys([*labels, *(label for label, _ in shown)]))
+            x = np.array([labels.index(label) for label, _ in shown])
+            mean = np.array([cell.mean for _, cell in shown])
+            sd = np.nan_to_num([cell.sd for _, cell in shown])
+            colour = MODALITY_COLOURS.get(modality, OTHER_COLOURS[1])
+            axes.plot(x, mean, "o-", color=colour, markersize=3, linewidth=1.2, label=modality_name(modality))
+            axes.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+        axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
+        axes.set_ylabel(METRIC_NAMES.get(metric, metric))
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def draw_auc(auc: pd.DataFrame, modality: str, model: str, time_unit: str) -> Figure:
+    """Draw the time-dependent AUC of one modality and model, mean over the folds where it is defined."""
+    chosen = auc[(auc["modality"] == modality) & (auc["model"] == model)]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.55, 2.8), layout="constrained")
+        axes = figure.subplots()
+        for position, (_, aggregator) in enumerate(arms(chosen)):
+            mean = chosen[chosen["aggregator"] == aggregator].groupby("at")["auc"].mean()
+            axes.plot(mean.index, mean, DASHES[position % 4], color=colour_of(aggregator, position),
+                      label=aggregator_name(aggregator))  # fmt: skip
+        axes.axhline(0.5, color=QUIET, linewidth=0.8)
+        axes.set(xlabel=f"Time ({time_unit})", ylabel="AUC")
+        axes.set_title(f"{modality_name(modality)}, {model}", fontsize=10)
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def draw_calibration(survival: pd.DataFrame, modality: str, model: str, time_unit: str) -> Figure | None:
+    """Draw smoothed observed on predicted risk at the middle horizon; None where no curve is defined."""
+    chosen = survival[(survival["modality"] == modality) & (survival["model"] == model)]
+    if chosen.empty:
+        return None
+    horizon = _middle_horizon(chosen)
+    drawn = False
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.55, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8)
+        for position, (_, aggregator) in enumerate(arms(chosen)):
+            rows = chosen[(chosen["aggregator"] == aggregator) & (chosen["horizon"] == horizon)]
+            once = rows.sort_values("fold", kind="stable").drop_duplicates("subject_id")
+            follow_up = FollowUp(once["time"].to_numpy(float), once["event"].to_numpy(bool))
+            curves = SurvivalCurves(np.array([horizon]), once["survival"].to_numpy(float)[:, None])
+            found = calibrate(follow_up, curves, horizon)
+            if found.reason:
+                continue
+            drawn = True
+            label = f"{aggregator_name(aggregator)}, ICI {found.ici:.3f}"
+            colour, dash = colour_of(aggregator, position), DASHES[position % 4]
+            axes.plot(found.curve_predicted, found.curve_observed, dash, color=colour, label=label)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="Predicted risk", ylabel="Observed risk")
+        axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.5g} {time_unit}", fontsize=10)
+        if drawn:
+            axes.legend(frameon=False, fontsize=8)
+    return figure if drawn else None
+
+
+def draw_decision(decision: pd.DataFrame, modality: str, model: str, time_unit: str) -> Figure | None:
+    """Draw net benefit by threshold at the middle horizon, with the clinical model, treating all and nobody."""
+    methods = decision[(decision["modality"] == modality) & (decision["model"] == model)]
+    if methods.empty:
+        return None
+    horizon = _middle_horizon(methods)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.55, 2.8), layout="constrained")
+        axes = figure.subplots()
+        for position, (_, aggregator) in enumerate(arms(methods)):
+            rows = methods[(methods["aggregator"] == aggregator) & (methods["horizon"] == horizon)]
+            axes.plot(rows["threshold"], rows["net_benefit"], DASHES[position % 4],
+                      color=colour_of(aggregator, position), label=aggregator_name(aggregator))  # fmt: skip
+        clinical = decision[(decision["modality"] == "clinical") & (decision["horizon"] == horizon)]
+        if not clinical.empty:
+            axes.plot(clinical["threshold"], clinical["net_benefit"], color=OTHER_COLOURS[1], label="clinical")
+        everybody = methods[methods["horizon"] == horizon].drop_duplicates("threshold")
+        axes.plot(everybody["threshold"], everybody["treat_all"], color=INK, linewidth=0.8, label="treat all")
+        axes.axhline(0, color=QUIET, linewidth=0.8, label="treat nobody")
+        top = float(np.nanmax([0.05, *everybody["treat_all"], *methods["net_benefit"]]))
+        axes.set(xlim=(0, 1), ylim=(-0.1 * top - 0.02, 1.1 * top), xlabel="Threshold risk", ylabel="Net benefit")
+        axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.5g} {time_unit}", fontsize=10)
+        axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _middle_horizon(table: pd.DataFrame) -> float:
+    horizons = np.sort(table["horizon"].unique())
+    return float(horizons[len(horizons) // 2])

@@ -1,0 +1,78 @@
+"""The table and figures as files, for a manuscript: LaTeX, SVG and PNG."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sparra.files import atomic_path, write_text
+from sparra.report.curves import draw_auc, draw_bands, draw_calibration, draw_decision
+from sparra.report.results import METRIC_NAMES, MODELS, StudyResults, aggregator_name, in_order, modality_name
+from sparra.report.tables import Cell, ResultsTable
+
+
+def latex_table(table: ResultsTable) -> str:
+    r"""Return the table as LaTeX (booktabs): mean with the SD as a subscript, the best in bold."""
+    head = " & ".join(["Images", "Aggregation", "Metric", *map(_escaped, table.columns)])
+    lines = [rf"\begin{{tabular}}{{lll{'c' * len(table.columns)}}}", r"\toprule", rf"{head} \\", r"\midrule"]
+    for row in table.rows:
+        cells = [_latex_cell(row.cells[name]) for name in table.columns]
+        names = [modality_name(row.modality), aggregator_name(row.aggregator), METRIC_NAMES.get(row.metric, row.metric)]
+        lines.append(" & ".join([*map(_escaped, names), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_cell(cell: Cell) -> str:
+    mean = rf"\mathbf{{{cell.text}}}" if cell.best else cell.text
+    if cell.text == "N/A":
+        return "N/A"
+    return f"${mean}_{{{cell.subscript}}}$" if cell.subscript else f"${mean}$"
+
+
+def _escaped(text: str) -> str:
+    for character in "&%#_":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def further_figures(results: StudyResults, table: ResultsTable) -> Iterator[tuple[str, str, Figure]]:
+    """Yield file name, alternative text and figure of what is drawn beside bars and Kaplan–Meier curves."""
+    for metric in in_order({row.metric for row in table.rows}, METRIC_NAMES):
+        yield (
+            f"fig3_{metric}",
+            f"{METRIC_NAMES.get(metric, metric)} over aggregations and models",
+            draw_bands(table, metric),
+        )
+    models = in_order(set(results.survival["model"]), ("CoxPH", *MODELS))
+    if not models:
+        return
+    for modality in in_order(set(results.survival["modality"]), ("ct", "slide", "joint")):
+        where = f"{modality_name(modality)}, {models[0]}"
+        drawn: dict[str, Figure | None] = {
+            "calibration": draw_calibration(results.survival, modality, models[0], results.time_unit),
+            "decision": draw_decision(results.decision, modality, models[0], results.time_unit),
+            "auc": draw_auc(results.auc, modality, models[0], results.time_unit),
+        }
+        titles = {"calibration": "Calibration", "decision": "Net benefit", "auc": "Time-dependent AUC"}
+        yield from ((f"{k}_{modality}", f"{titles[k]}, {where}", f) for k, f in drawn.items() if f is not None)
+
+
+def save_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
+    """Write each figure as SVG (text stays text) and as PNG of 200 dpi, atomically."""
+    for name, figure in figures.items():
+        for kind in ("svg", "png"):
+            with atomic_path(folder / f"{name}.{kind}") as temporary, mpl.rc_context({"svg.fonttype": "none"}):
+                figure.savefig(temporary, format=kind, dpi=200)
+
+
+def write_latex(path: Path, table: ResultsTable) -> None:
+    """Write `latex_table`."""
+    write_text(path, latex_table(table))
+
+
+def comparator_rows(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and SD over folds of each comparator and metric, for the page."""
+    keys = ["modality", "aggregator", "model", "metric"]
+    return metrics.groupby(keys, sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
