@@ -41,8 +41,9 @@ def test_both_formats_are_read(tmp_path: Path) -> None:
         assert all(torch.equal(content[name], tensor) for name, tensor in state.items())
 
 
-def test_objects_of_the_training_are_left_out_and_tensors_read(tmp_path: Path) -> None:
-    """As DINO saves its options, and Lightning its callbacks under their classes."""
+@pytest.mark.parametrize("declared", [[], [defaultdict, Callback]])
+def test_objects_of_the_training_are_left_out_and_tensors_read(tmp_path: Path, declared: list[type]) -> None:
+    """As DINO saves its options, and Lightning its callbacks under their classes; other packages may call them safe."""
     content = {
         "state_dict": {"w": torch.ones(2)},
         "args": argparse.Namespace(lr=0.1, nested=argparse.Namespace(a=1)),
@@ -53,7 +54,9 @@ def test_objects_of_the_training_are_left_out_and_tensors_read(tmp_path: Path) -
         "hyper_parameters": {"size": (1, 2)},
     }
     torch.save(content, tmp_path / "training.ckpt")
-    found = read_checkpoint(tmp_path / "training.ckpt")
+    with torch.serialization.safe_globals(declared):
+        found = read_checkpoint(tmp_path / "training.ckpt")
+        assert set(declared) <= set(torch.serialization.get_safe_globals())
     assert torch.equal(found["state_dict"]["w"], torch.ones(2))
     assert not isinstance(found["args"], argparse.Namespace)
     assert not isinstance(found["object"], Callback)

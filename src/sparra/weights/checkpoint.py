@@ -3,7 +3,8 @@
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,27 @@ def read_checkpoint(path: Path) -> Any:
 def _read_torch(path: Path) -> Any:
     zipped = zipfile.is_zipfile(path)
     try:
-        unknown = _unknown_classes(path) if zipped else []
-        placeholders: list[Any] = [(_STAND_INS.get(name, _Placeholder), name) for name in unknown]
-        with torch.serialization.safe_globals(placeholders), warnings.catch_warnings():
+        with _no_safe_globals(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about storage classes of old files
+            unknown = _unknown_classes(path) if zipped else []
+            torch.serialization.add_safe_globals([(_STAND_INS.get(name, _Placeholder), name) for name in unknown])
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True if zipped else None)
     except pickle.UnpicklingError:
         what = "this file holds more than tensors and would have to be run to be read"
         mend = "Save its tensors alone, as safetensors, on a machine where you trust it"
         raise UserError(what, path, mend) from None
+
+
+@contextmanager
+def _no_safe_globals() -> Iterator[None]:
+    """Set aside the classes that other packages have declared safe, so that a file reads alike whatever is imported."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def _unknown_classes(path: Path) -> list[str]:
