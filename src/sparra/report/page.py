@@ -92,8 +92,8 @@ def _content(
 ) -> Mapping[str, Any]:
     bars = _bars(table, results.metrics)
     curves = _curves(results, settings)
-    further = list(further_figures(results, table))
-    figures = {name: figure for name, figure, _ in (*bars, *curves)} | {name: f for name, _, f in further}
+    further = [(name, f, picture(f, f"{words}.", words)) for name, words, f in further_figures(results, table)]
+    figures = {name: (figure, shown) for name, figure, shown in (*bars, *curves, *further)}
     save_figures(layout.report.parent / "figures", figures)
     source = mapped_model(layout, results.predictions, settings)
     return {
@@ -107,7 +107,7 @@ def _content(
         "notes": {note: number for number, note in enumerate(table.notes, start=1)},
         "bars": [shown for _, _, shown in bars],
         "curves": [shown for _, _, shown in curves],
-        "further": [picture(figure, f"{words}.", words) for _, words, figure in further],
+        "further": [shown for _, _, shown in further],
         "comparisons": results.comparisons.to_dict("records"),
         "comparators": [
             {**row, "name": describe(row["modality"], row["aggregator"], row["model"])}
