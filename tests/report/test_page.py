@@ -111,7 +111,7 @@ def test_headings_descend_without_gaps_and_anchors_exist(page: Page) -> None:
 
 
 def test_tables_have_captions_and_scopes(page: Page) -> None:
-    assert len(page.all("caption")) == len(page.all("table")) == 3
+    assert len(page.all("caption")) == len(page.all("table")) == 4
     assert all("scope" in header for header in page.all("th"))
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from sparra import __version__
 from sparra.files import atomic_path, write_text
+from sparra.report.checklist import checklist
 from sparra.report.figures import draw_bars, draw_kaplan_meier
 from sparra.report.patients import (
     Patient,
@@ -73,6 +74,8 @@ def write_report(layout: "StudyLayout", settings: ReportSettings | None = None) 
     write_latex(layout.report.parent / "table1.tex", table)
     with atomic_path(layout.report.parent / "table1.csv") as temporary:
         table.frame().to_csv(temporary, index=False)
+    with atomic_path(layout.report.parent / "checklist.csv") as temporary:
+        checklist(results).to_csv(temporary, index=False)
     environment = Environment(
         loader=PackageLoader("sparra.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -116,6 +119,7 @@ def _content(
         "map_source": source and describe(*source, "network"),
         "patients": _patients(layout, settings, results.predictions, source),
         "protocol": protocol_sentences(results),
+        "checklist": checklist(results).to_dict("records"),
         "settings_yaml": as_yaml(dict(results.settings)),
         "versions_yaml": as_yaml(dict(results.versions)),
     }
