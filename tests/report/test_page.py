@@ -111,7 +111,7 @@ def test_headings_descend_without_gaps_and_anchors_exist(page: Page) -> None:
 
 
 def test_tables_have_captions_and_scopes(page: Page) -> None:
-    assert len(page.all("caption")) == len(page.all("table")) == 3
+    assert len(page.all("caption")) == len(page.all("table")) == 4
     assert all("scope" in header for header in page.all("th"))
 
 
@@ -138,7 +138,7 @@ def test_table_is_written_as_data_too(page: Page, joint_study: StudyLayout) -> N
 
 def test_number_of_mapped_patients_is_a_setting(joint_study: StudyLayout, tmp_path: Path) -> None:
     few = page_of(joint_study, ReportSettings(patients_per_extreme=0))
-    assert len(few.all("img")) == 6
+    assert len(few.all("img")) == 3 + 4 + 3
     assert "There are no maps" in few.text
 
 
@@ -146,7 +146,7 @@ def test_an_imported_bag_gets_a_sentence_in_place_of_its_map(study_copy: StudyLa
     path = study_copy.bag("slide", f"{subject_key(EVIL)}-0")
     write_bag(path, read_bag(path))
     page = page_of(study_copy)
-    assert len(page.all("img")) == 9
+    assert len(page.all("img")) == 3 + 4 + 3 + 3
     assert "No map of the slide: its features came without a picture of the image." in page.text
 
 
@@ -154,7 +154,7 @@ def test_lost_and_damaged_files_get_sentences(study_copy: StudyLayout) -> None:
     study_copy.graph("ct", subject_key(EVIL)).unlink()
     study_copy.bag("slide", f"{subject_key(EVIL)}-0").write_bytes(b"\x89HDF\r\n\x1a\n truncated")
     page = page_of(study_copy)
-    assert len(page.all("img")) == 8
+    assert len(page.all("img")) == 3 + 4 + 3 + 2
     assert "the graph is not there any more" in page.text
     assert "No map of the slide" in page.text
 
@@ -163,7 +163,7 @@ def test_a_modality_that_the_patient_lacks_is_named(study_copy: StudyLayout) -> 
     for path in study_copy.root.glob("models/joint/sparra/fold-*/importance.safetensors"):
         save_file({k: v for k, v in load_file(path).items() if not k.startswith("ct/")}, path)
     page = page_of(study_copy)
-    assert len(page.all("img")) == 8
+    assert len(page.all("img")) == 3 + 4 + 3 + 2
     assert page.text.count("The model used no CT of this patient.") == 2
 
 
@@ -174,7 +174,7 @@ def test_a_study_of_one_modality_without_models(study_copy: StudyLayout) -> None
     shutil.rmtree(study_copy.root / "models")
     study_copy.failures.unlink()
     page = page_of(study_copy)
-    assert len(page.all("img")) == 1 + 3
+    assert len(page.all("img")) == 1 + 4 + 3
     assert "Nothing failed." in page.text
     assert "There are no maps" in page.text
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from sparra import __version__
 from sparra.files import atomic_path, write_text
+from sparra.report.checklist import checklist
 from sparra.report.figures import draw_bars, draw_kaplan_meier
 from sparra.report.patients import (
     Patient,
@@ -73,6 +74,8 @@ def write_report(layout: "StudyLayout", settings: ReportSettings | None = None) 
     write_latex(layout.report.parent / "table1.tex", table)
     with atomic_path(layout.report.parent / "table1.csv") as temporary:
         table.frame().to_csv(temporary, index=False)
+    with atomic_path(layout.report.parent / "checklist.csv") as temporary:
+        checklist(results).to_csv(temporary, index=False)
     environment = Environment(
         loader=PackageLoader("sparra.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -92,8 +95,8 @@ def _content(
 ) -> Mapping[str, Any]:
     bars = _bars(table, results.metrics)
     curves = _curves(results, settings)
-    further = list(further_figures(results, table))
-    figures = {name: figure for name, figure, _ in (*bars, *curves)} | {name: f for name, _, f in further}
+    further = [(name, f, picture(f, f"{words}.", words)) for name, words, f in further_figures(results, table)]
+    figures = {name: (figure, shown) for name, figure, shown in (*bars, *curves, *further)}
     save_figures(layout.report.parent / "figures", figures)
     source = mapped_model(layout, results.predictions, settings)
     return {
@@ -107,7 +110,7 @@ def _content(
         "notes": {note: number for number, note in enumerate(table.notes, start=1)},
         "bars": [shown for _, _, shown in bars],
         "curves": [shown for _, _, shown in curves],
-        "further": [picture(figure, f"{words}.", words) for _, words, figure in further],
+        "further": [shown for _, _, shown in further],
         "comparisons": results.comparisons.to_dict("records"),
         "comparators": [
             {**row, "name": describe(row["modality"], row["aggregator"], row["model"])}
@@ -116,6 +119,7 @@ def _content(
         "map_source": source and describe(*source, "network"),
         "patients": _patients(layout, settings, results.predictions, source),
         "protocol": protocol_sentences(results),
+        "checklist": checklist(results).to_dict("records"),
         "settings_yaml": as_yaml(dict(results.settings)),
         "versions_yaml": as_yaml(dict(results.versions)),
     }

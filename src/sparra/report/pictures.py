@@ -46,6 +46,11 @@ class Picture:
     caption: str
     width: int
 
+    @property
+    def png(self) -> bytes:
+        """The PNG itself."""
+        return base64.b64decode(self.source.partition(",")[2])
+
 
 def picture(figure: Figure, alt: str, caption: str) -> Picture:
     """Render a figure at twice the screen's resolution and embed it."""

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from sparra.files import atomic_path, write_text
 from sparra.report.curves import draw_auc, draw_bands, draw_calibration, draw_decision
+from sparra.report.pictures import Picture
 from sparra.report.results import METRIC_NAMES, MODELS, StudyResults, aggregator_name, in_order, modality_name
 from sparra.report.tables import Cell, ResultsTable
 
@@ -59,12 +60,13 @@ def further_figures(results: StudyResults, table: ResultsTable) -> Iterator[tupl
         yield from ((f"{k}_{modality}", f"{titles[k]}, {where}", f) for k, f in drawn.items() if f is not None)
 
 
-def save_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
-    """Write each figure as SVG (text stays text) and as PNG of 200 dpi, atomically."""
-    for name, figure in figures.items():
-        for kind in ("svg", "png"):
-            with atomic_path(folder / f"{name}.{kind}") as temporary, mpl.rc_context({"svg.fonttype": "none"}):
-                figure.savefig(temporary, format=kind, dpi=200)
+def save_figures(folder: Path, figures: Mapping[str, tuple[Figure, Picture]]) -> None:
+    """Write each figure as SVG (text stays text), and as PNG just as the page shows it, atomically."""
+    for name, (figure, shown) in figures.items():
+        with atomic_path(folder / f"{name}.svg") as temporary, mpl.rc_context({"svg.fonttype": "none"}):
+            figure.savefig(temporary, format="svg")
+        with atomic_path(folder / f"{name}.png") as temporary:
+            temporary.write_bytes(shown.png)
 
 
 def write_latex(path: Path, table: ResultsTable) -> None:

@@ -1,0 +1,48 @@
+"""Reporting checklist: items of TRIPOD+AI, CLEAR and METRICS in short paraphrase, filled from what a run knows."""
+
+from importlib.resources import files
+from io import StringIO
+
+import pandas as pd
+
+from sparra.report.results import METRIC_NAMES, StudyResults, in_order
+from sparra.report.words import cohort_flow, protocol_sentences
+
+NOT_REPORTED = "not reported"
+
+
+def checklist(results: StudyResults) -> pd.DataFrame:
+    """Return guideline, section, item and report of each item; what the run cannot know is ``not reported``.
+
+    The items are a selection, in our words; the guidelines themselves are the authority.
+    """
+    text = (files("sparra.report") / "checklist.csv").read_text(encoding="utf-8")
+    table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+    known = _answers(results)
+    report = [known.get(key, "") or NOT_REPORTED for key in table.pop("answered_by")]
+    return table.assign(report=report)
+
+
+def _answers(results: StudyResults) -> dict[str, str]:
+    flow = cohort_flow(results)
+    metrics = in_order(set(results.metrics["metric"]), METRIC_NAMES)
+    used = ", ".join(f"{number} {words}" for words, number in flow.by_modality)
+    packages = results.versions.get("packages", {})
+    splits = [path for path in results.digests if path.endswith("splits.csv")]
+    return {
+        "outcome": f"Time to event in {results.flow['time_unit']}" if results.flow.get("time_unit") else "",
+        "size": f"{flow.used} subjects, {flow.events} events" if flow.used else "",
+        "missing": used,
+        "protocol": " ".join(protocol_sentences(results)) if len(results.metrics) else "",
+        "metrics": ", ".join(METRIC_NAMES.get(name, name) for name in metrics),
+        "versions": ", ".join(f"{name} {version}" for name, version in packages.items()),
+        "flow": f"{flow.subjects_in} in, {flow.n_excluded} excluded, {flow.used} used" if flow.subjects_in else "",
+        "intervals": "" if results.intervals.empty else "C-index: 95 % bootstrap over patients",
+        "calibration": "" if results.survival.empty else "Curve and ICI at the middle horizon, out-of-fold",
+        "settings": "settings.json" if results.settings else "",
+        "comparators": ", ".join(sorted(set(results.comparators["modality"]) - {"none"})),
+        "comparisons": "" if results.comparisons.empty else f"{len(results.comparisons)} paired comparisons",
+        "seed": str(results.settings.get("seed", "")),
+        "decision": "" if results.decision.empty else "Decision curves, out-of-fold",
+        "splits": ", ".join(splits),
+    }
