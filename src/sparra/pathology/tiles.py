@@ -14,6 +14,9 @@ from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.pathology.tissue import Tissue
 
+# Tiles that one thread reads in a row: neighbours share decoded pieces.
+RUN = 8
+
 
 @dataclass(frozen=True)
 class TileGrid:
@@ -111,14 +114,22 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
     """
     pool = ThreadPoolExecutor(settings.reading_threads)
 
-    def begin(start: int) -> list[Future[NDArray[Any]]]:
+    def begin(start: int) -> tuple[NDArray[np.uint8], list[Future[None]]]:
         corners = grid.corners_um[start : start + settings.batch_size].tolist()
-        return [pool.submit(slide.read_um, x, y, grid.tile_um, settings.tile_px) for x, y in corners]
+        batch = np.empty((len(corners), settings.tile_px, settings.tile_px, 3), dtype=np.uint8)
+
+        def read(first: int) -> None:
+            for place, (x, y) in enumerate(corners[first : first + RUN], start=first):
+                batch[place] = slide.read_um(x, y, grid.tile_um, settings.tile_px)
+
+        return batch, [pool.submit(read, first) for first in range(0, len(corners), RUN)]
 
     try:
         following = begin(0)
         for start in range(0, len(grid), settings.batch_size):
-            current, following = following, begin(start + settings.batch_size)
-            yield np.stack([tile.result() for tile in current])
+            (batch, parts), following = following, begin(start + settings.batch_size)
+            for part in parts:
+                part.result()
+            yield batch
     finally:
         pool.shutdown(cancel_futures=True)
