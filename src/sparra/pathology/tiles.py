@@ -14,9 +14,6 @@ from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.pathology.tissue import Tissue
 
-# Tiles that one thread reads in a row: neighbours share decoded pieces.
-RUN = 8
-
 
 @dataclass(frozen=True)
 class TileGrid:
@@ -118,18 +115,17 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
         corners = grid.corners_um[start : start + settings.batch_size].tolist()
         batch = np.empty((len(corners), settings.tile_px, settings.tile_px, 3), dtype=np.uint8)
 
-        def read(first: int) -> None:
-            for place, (x, y) in enumerate(corners[first : first + RUN], start=first):
-                batch[place] = slide.read_um(x, y, grid.tile_um, settings.tile_px)
+        def read(place: int) -> None:
+            batch[place] = slide.read_um(*corners[place], grid.tile_um, settings.tile_px)
 
-        return batch, [pool.submit(read, first) for first in range(0, len(corners), RUN)]
+        return batch, [pool.submit(read, place) for place in range(len(corners))]
 
     try:
         following = begin(0)
         for start in range(0, len(grid), settings.batch_size):
-            (batch, parts), following = following, begin(start + settings.batch_size)
-            for part in parts:
-                part.result()
+            (batch, tiles), following = following, begin(start + settings.batch_size)
+            for tile in tiles:
+                tile.result()
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)
