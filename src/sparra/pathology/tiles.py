@@ -116,7 +116,8 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
         batch = np.empty((len(corners), settings.tile_px, settings.tile_px, 3), dtype=np.uint8)
 
         def read(place: int) -> None:
-            batch[place] = slide.read_um(*corners[place], grid.tile_um, settings.tile_px)
+            x, y = corners[place]
+            batch[place] = slide.read_um(x, y, grid.tile_um, settings.tile_px)
 
         return batch, [pool.submit(read, place) for place in range(len(corners))]
 
