@@ -137,8 +137,9 @@ def tifffile_alone(path: Path, mpp: float, grid: TileGrid, threads: int) -> floa
             with lock:
                 file.filehandle.seek(page.dataoffsets[index])
                 content = file.filehandle.read(page.databytecounts[index])
-            decoded: NDArray[np.uint8] = page.decode(content, index, jpegtables=page.jpegtables)[0][0]
-            return decoded
+            decoded = page.decode(content, index, jpegtables=page.jpegtables)[0]
+            assert decoded is not None
+            return np.asarray(decoded[0], dtype=np.uint8)
 
         def read(x: int, y: int) -> NDArray[np.uint8]:
             region = np.empty((side, side, 3), np.uint8)
