@@ -175,15 +175,17 @@ class Slide:
         first = (corner_um[0] / mpp[0] / downsample, corner_um[1] / mpp[1] / downsample)
         span = (extent_um[0] / mpp[0] / downsample, extent_um[1] / mpp[1] / downsample)
         x, y = (_plan_axis(first[axis], span[axis], size_px[axis]) for axis in (0, 1))
-        region = Image.new("RGB", (x.outside + x.length, y.outside + y.length), WHITE)
         origin = (-float(x.outside), -float(y.outside))
+        inside = None
         if x.length and y.length:
             inside = self._decoder.read(level, (x.start, y.start), (x.length, y.length))
-            if x.outside or y.outside:
-                region.paste(inside.picture, (x.outside, y.outside))
-            else:
-                region = inside.picture
             origin = (inside.corner[0] - x.outside, inside.corner[1] - y.outside)
+        if inside and not (x.outside or y.outside):
+            region = inside.picture
+        else:
+            region = Image.new("RGB", (x.outside + x.length, y.outside + y.length), WHITE)
+            if inside:
+                region.paste(inside.picture, (x.outside, y.outside))
         return _resampled(region, (first[0] - origin[0], first[1] - origin[1]), span, size_px)
 
 

@@ -111,14 +111,22 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
     """
     pool = ThreadPoolExecutor(settings.reading_threads)
 
-    def begin(start: int) -> list[Future[NDArray[Any]]]:
+    def begin(start: int) -> tuple[NDArray[np.uint8], list[Future[None]]]:
         corners = grid.corners_um[start : start + settings.batch_size].tolist()
-        return [pool.submit(slide.read_um, x, y, grid.tile_um, settings.tile_px) for x, y in corners]
+        batch = np.empty((len(corners), settings.tile_px, settings.tile_px, 3), dtype=np.uint8)
+
+        def read(place: int) -> None:
+            x, y = corners[place]
+            batch[place] = slide.read_um(x, y, grid.tile_um, settings.tile_px)
+
+        return batch, [pool.submit(read, place) for place in range(len(corners))]
 
     try:
         following = begin(0)
         for start in range(0, len(grid), settings.batch_size):
-            current, following = following, begin(start + settings.batch_size)
-            yield np.stack([tile.result() for tile in current])
+            (batch, tiles), following = following, begin(start + settings.batch_size)
+            for tile in tiles:
+                tile.result()
+            yield batch
     finally:
         pool.shutdown(cancel_futures=True)

@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from shapely.geometry import Polygon
+from skimage.draw import ellipse
 
 from sparra.errors import UserError
 from sparra.pathology.encoders import slide_encoders
@@ -47,6 +49,35 @@ def test_planted_nuclei_are_counted(paint_tissue: PaintTissue, nuclei_per_mm2: f
         assert (feature(features, "nuclear_contrast") > 0.3).all()
 
 
+@pytest.mark.parametrize("nuclei_per_mm2", [500, 2000, 4500])
+def test_spacing_of_planted_nuclei(paint_tissue: PaintTissue, nuclei_per_mm2: float) -> None:
+    for seed in range(2):
+        picture, centres = paint_tissue(256, 256, 0.5, nuclei_per_mm2, seed)
+        features = LocalEncoder().encode(picture[None], 0.5)
+        distances = np.linalg.norm(centres[:, None] - centres[None], axis=2)
+        nearest = np.where(distances > 0, distances, np.inf).min(axis=1)
+        assert feature(features, "nuclear_mean_spacing_um")[0] == pytest.approx(nearest.mean(), rel=0.05)
+        assert feature(features, "nuclear_sd_spacing_um")[0] == pytest.approx(nearest.std(), rel=0.15)
+
+
+@pytest.mark.parametrize(("long_um", "short_um"), [(4, 4), (5, 3.5), (6, 3)])
+@pytest.mark.parametrize("angle", [0.0, 0.6, np.pi / 2])
+def test_area_and_shape_of_painted_ellipses(long_um: float, short_um: float, angle: float) -> None:
+    haematoxylin = np.full((512, 512), 0.08)
+    for row in range(24, 500, 46):
+        for column in range(24, 500, 46):
+            # Not at one place within the pixels of 1 µm.
+            centre = (row + column % 3, column + row % 2)
+            haematoxylin[ellipse(*centre, long_um / 0.5, short_um / 0.5, rotation=angle)] = 0.7
+    painted_um2 = (haematoxylin > 0.5).sum() * 0.5**2 / 121
+    features = LocalEncoder().encode(stained(haematoxylin, np.full_like(haematoxylin, 0.25))[None], 0.5)
+    assert feature(features, "nuclei_per_mm2")[0] * 0.256**2 == pytest.approx(121)
+    assert feature(features, "nuclear_mean_area_um2")[0] == pytest.approx(painted_um2, rel=0.2)
+    assert feature(features, "nuclear_sd_area_um2")[0] < 4
+    assert feature(features, "nuclear_mean_axis_ratio")[0] == pytest.approx(short_um / long_um, abs=0.08)
+    assert feature(features, "nuclear_mean_spacing_um")[0] == pytest.approx(23, abs=1)
+
+
 @pytest.mark.parametrize("mpp", [0.25, 0.37, 0.5, 1.0])
 def test_nuclei_do_not_depend_on_the_resolution_of_the_tile(paint_tissue: PaintTissue, mpp: float) -> None:
     side = round(200 / mpp)
@@ -86,11 +117,28 @@ def test_a_tile_is_encoded_by_itself(paint_tissue: PaintTissue, mpp: float) -> N
     assert np.array_equal(together, backwards)
 
 
+def annotated_polygons(path: Path) -> list[np.ndarray]:
+    """Outlines of the annotated nuclei as (x, y) in pixels."""
+    regions = ET.parse(path).findall(".//Region")
+    return [
+        np.array([[float(vertex.get("X", "nan")), float(vertex.get("Y", "nan"))] for vertex in region.iter("Vertex")])
+        for region in regions
+    ]
+
+
+KIDNEY_TILES = sorted((DATA / "kidney-tiles").glob("*.tif"))
+
+
 @pytest.mark.real_data
-@pytest.mark.skipif(not DATA.exists(), reason="the real data are not beside the project")
+@pytest.mark.skipif(not KIDNEY_TILES, reason="the real data are not beside the project")
 def test_nuclei_of_real_kidney_tiles_against_their_annotation() -> None:
-    for path in sorted((DATA / "kidney-tiles").glob("*.tif")):
-        annotated = len(ET.parse(path.with_suffix(".xml")).findall(".//Region"))
-        features = LocalEncoder().encode(tifffile.imread(path)[None], 0.252)
-        counted = feature(features, "nuclei_per_mm2")[0] * 0.252**2
-        assert counted == pytest.approx(annotated, rel=0.15), path.name
+    mpp = 0.252
+    for path in KIDNEY_TILES:
+        nuclei = annotated_polygons(path.with_suffix(".xml"))
+        area_um2 = [Polygon(outline).area * mpp**2 for outline in nuclei if len(outline) > 2]
+        picture = tifffile.imread(path)
+        features = LocalEncoder().encode(picture[None], mpp)
+        counted = feature(features, "nuclei_per_mm2")[0] * (picture.shape[0] * mpp / 1000) ** 2
+        assert counted == pytest.approx(len(nuclei), rel=0.15), path.name
+        assert feature(features, "nuclear_mean_area_um2")[0] == pytest.approx(np.mean(area_um2), rel=0.10), path.name
+        assert feature(features, "nuclear_sd_area_um2")[0] == pytest.approx(np.std(area_um2), rel=0.40), path.name

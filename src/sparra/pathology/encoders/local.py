@@ -50,6 +50,11 @@ FEATURE_NAMES: tuple[str, ...] = (
     "nuclei_per_mm2",
     "nuclear_area_fraction",
     "nuclear_mean_area_um2",
+    "nuclear_sd_area_um2",
+    "nuclear_mean_axis_ratio",
+    "nuclear_sd_axis_ratio",
+    "nuclear_mean_spacing_um",
+    "nuclear_sd_spacing_um",
     "nuclear_touching_fraction",
     "nuclear_haematoxylin",
     "nuclear_contrast",
@@ -62,7 +67,7 @@ class LocalEncoder:
     Works at a fixed internal resolution: tiles at another mpp are first resampled to 0.5 µm a pixel. Colour,
     local binary patterns, co-occurrence and nuclei are taken at 1 µm, gradients at 0.5, 1 and 2 µm. Stain
     amounts are optical densities and each tile is encoded by itself. A ratio over nothing (the mean area of
-    no nuclei) is 0.
+    no nuclei) is 0. Spacing is the distance from a nucleus to the nearest other one in the tile.
     """
 
     feature_names = FEATURE_NAMES
@@ -78,7 +83,7 @@ class LocalEncoder:
 
         Returns
         -------
-        ndarray of float32, shape (batch, 59)
+        ndarray of float32, shape (batch, 64)
             Columns as in `feature_names`.
         """
         # Twice halved, so a multiple of four; at least 8 pixels remain at 2 µm.
@@ -147,14 +152,31 @@ def _nuclear(haematoxylin: Planes) -> dict[str, Values]:
     inside = (values * mask).sum(axis=1)
     nuclear = _ratio(inside, nuclear_um2)
     elsewhere = _ratio(values.sum(axis=1) - inside, area_um2 - nuclear_um2)
-    return {
-        "nuclei_per_mm2": nuclei.count / area_um2 * 1e6,
+    count = np.bincount(nuclei.tile, minlength=batch)
+    features: dict[str, Values] = {
+        "nuclei_per_mm2": count / area_um2 * 1e6,
         "nuclear_area_fraction": nuclear_um2 / area_um2,
-        "nuclear_mean_area_um2": _ratio(nuclear_um2, nuclei.count),
-        "nuclear_touching_fraction": _ratio(nuclei.touching, nuclei.count),
+        "nuclear_touching_fraction": _ratio(np.bincount(nuclei.tile[nuclei.touching], minlength=batch), count),
         "nuclear_haematoxylin": nuclear,
-        "nuclear_contrast": np.where(nuclei.count > 0, nuclear - elsewhere, 0.0),
+        "nuclear_contrast": np.where(count > 0, nuclear - elsewhere, 0.0),
     }
+    for name, each in (
+        ("area_um2", nuclei.area_um2),
+        ("axis_ratio", nuclei.axis_ratio),
+        ("spacing_um", nuclei.spacing_um),
+    ):
+        mean, spread = _over_nuclei(each, nuclei.tile, batch)
+        features |= {f"nuclear_mean_{name}": mean, f"nuclear_sd_{name}": spread}
+    return features
+
+
+def _over_nuclei(values: Values, tile: NDArray[np.intp], batch: int) -> tuple[Values, Values]:
+    """Return mean and standard deviation of the nuclei's values in each tile; NaN is left out."""
+    known = np.isfinite(values)
+    values, tile = values[known], tile[known]
+    count = np.bincount(tile, minlength=batch)
+    mean = _ratio(np.bincount(tile, values, batch), count)
+    return mean, np.sqrt(_ratio(np.bincount(tile, (values - mean[tile]) ** 2, batch), count))
 
 
 def _ratio(numerator: Values | NDArray[np.int64], denominator: Values | NDArray[np.int64]) -> Values:

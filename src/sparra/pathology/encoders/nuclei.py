@@ -1,10 +1,11 @@
-"""Fast detection of nuclei in the haematoxylin of a stack of tiles."""
+"""Fast detection of nuclei in the haematoxylin of a stack of tiles: where they lie, their area and their shape."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from sparra.pathology.encoders.stains import Planes
 
@@ -30,15 +31,24 @@ class Nuclei:
     ----------
     mask : ndarray of bool, shape (batch, height, width)
         Nuclear area.
-    count : ndarray of int, shape (batch,)
-        Nuclei.
-    touching : ndarray of int, shape (batch,)
-        Nuclei whose area is joined to that of another.
+    tile : ndarray of int, shape (n_nuclei,)
+        Tile of each nucleus, ascending.
+    touching : ndarray of bool, shape (n_nuclei,)
+        Whether its area is joined to that of another.
+    area_um2 : ndarray of float64, shape (n_nuclei,)
+        Area of the nuclear pixels that are nearest to its centre.
+    axis_ratio : ndarray of float64, shape (n_nuclei,)
+        Minor over major axis of the ellipse with the same second moments; 1 is round. NaN without area.
+    spacing_um : ndarray of float64, shape (n_nuclei,)
+        Distance to the nearest other centre in the tile; NaN where there is none.
     """
 
     mask: NDArray[np.bool_]
-    count: NDArray[np.int64]
-    touching: NDArray[np.int64]
+    tile: NDArray[np.intp]
+    touching: NDArray[np.bool_]
+    area_um2: NDArray[np.float64]
+    axis_ratio: NDArray[np.float64]
+    spacing_um: NDArray[np.float64]
 
 
 def detect_nuclei(haematoxylin: Planes) -> Nuclei:
@@ -67,11 +77,34 @@ def detect_nuclei(haematoxylin: Planes) -> Nuclei:
     blobs += TIE_SLOPE * np.add.outer(np.arange(blobs.shape[1]) * np.sqrt(2), np.arange(blobs.shape[2]))
     peaks = mask & (ndimage.maximum_filter(blobs, (1, PEAK_WINDOW, PEAK_WINDOW)) == blobs)
     piece_of_peak = labels[peaks]
-    tile_of_peak = np.nonzero(peaks)[0]
     joined = np.bincount(piece_of_peak, minlength=pieces + 1)[piece_of_peak] > 1
-    batch = len(haematoxylin)
-    return Nuclei(
-        mask=mask,
-        count=np.bincount(tile_of_peak, minlength=batch),
-        touching=np.bincount(tile_of_peak[joined], minlength=batch),
-    )
+    # Tile by tile, so that a pixel as near to two centres never falls to the other one in another batch.
+    measured = [_measure(tile_mask, np.argwhere(tile_peaks)) for tile_mask, tile_peaks in zip(mask, peaks, strict=True)]
+    area, axis_ratio, spacing = (np.concatenate(values) for values in zip(*measured, strict=True))
+    return Nuclei(mask, np.nonzero(peaks)[0], joined, area, axis_ratio, spacing)
+
+
+def _measure(
+    mask: NDArray[np.bool_], centres: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return area, axis ratio and distance to the nearest other centre, each of shape (n_centres,)."""
+    count = len(centres)
+    if not count:
+        return np.empty(0), np.empty(0), np.empty(0)
+    tree = KDTree(centres)
+    spacing = tree.query(centres, k=2)[0][:, 1]
+    pixels = np.argwhere(mask)
+    nucleus = tree.query(pixels)[1]
+    area = np.bincount(nucleus, minlength=count).astype(np.float64)
+    offset = (pixels - centres[nucleus]).astype(np.float64)
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(nucleus, values, count) / np.where(area > 0, area, np.nan)
+
+    y, x = mean(offset[:, 0]), mean(offset[:, 1])
+    # A pixel is a square, whose own variance is 1/12.
+    yy, xx = mean(offset[:, 0] ** 2) - y**2 + 1 / 12, mean(offset[:, 1] ** 2) - x**2 + 1 / 12
+    xy = mean(offset[:, 0] * offset[:, 1]) - x * y
+    middle, half_gap = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
+    axis_ratio = np.sqrt((middle - half_gap) / (middle + half_gap))
+    return area, axis_ratio, np.where(np.isfinite(spacing), spacing, np.nan)

@@ -1,0 +1,52 @@
+"""OME-TIFF: the resolution in the OME-XML, whatever its unit, and levels in sub-resolutions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from sparra.pathology.extract import extract_slide
+from sparra.pathology.settings import SlideSettings
+from sparra.pathology.slide import Slide
+
+from .conftest import PaintTissue, halved
+
+MPP = 0.2275
+
+
+def write_ome(path: Path, picture: np.ndarray, size: float, unit: str, levels: int = 3) -> None:
+    """Write a pyramid whose levels are sub-resolutions (SubIFDs) of the first."""
+    options: dict = {"photometric": "rgb", "tile": (256, 256), "compression": "deflate"}
+    metadata = {"axes": "YXS", "PhysicalSizeX": size, "PhysicalSizeXUnit": unit}
+    metadata |= {"PhysicalSizeY": size, "PhysicalSizeYUnit": unit}
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(picture, subifds=levels - 1, metadata=metadata, **options)
+        for _ in range(levels - 1):
+            picture = halved(picture)
+            writer.write(picture, subfiletype=1, metadata=None, **options)
+
+
+@pytest.mark.parametrize(("size", "unit"), [(MPP, "µm"), (MPP / 1000, "mm"), (MPP * 1000, "nm")])
+def test_resolution_levels_and_pixels(tmp_path: Path, size: float, unit: str) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (900, 1300, 3), dtype=np.uint8)
+    path = tmp_path / "slide.ome.tif"
+    write_ome(path, picture, size, unit)
+    with Slide(path) as slide:
+        assert slide.resolution.x == pytest.approx(MPP)
+        assert slide.resolution.source == "metadata"
+        facts = slide.describe()
+        assert facts["vendor"] == "ome-tiff"
+        assert facts["level_dimensions"] == [[1300, 900], [650, 450], [325, 225]]
+        assert np.array_equal(slide.read_um(100 * MPP, 300 * MPP, 256 * MPP, 256), picture[300:556, 100:356])
+        from_level = slide.read_um(64 * MPP, 128 * MPP, 512 * MPP, 256)
+    assert np.array_equal(from_level, halved(picture)[64:320, 32:288])
+
+
+def test_tissue_to_tiles(tmp_path: Path, paint_tissue: PaintTissue) -> None:
+    picture, _ = paint_tissue(480, 480, 0.5, 2500, tissue_um=(96.0, 96.0, 384.0, 384.0))
+    path = tmp_path / "slide.ome.tiff"
+    write_ome(path, picture, 0.5, "µm", levels=2)
+    bag, _ = extract_slide(path, None, SlideSettings(tile_um=64))
+    assert len(bag) >= 16
+    assert (np.abs(bag.positions - 240) < 170).all()
