@@ -84,6 +84,17 @@ def test_a_study_gives_every_table_and_every_subject_is_accounted_for(undisturbe
     assert (undisturbed.output / "report" / "index.html").stat().st_size > 10_000
 
 
+def test_comparators_have_intervals_beside_those_of_the_methods(undisturbed: Study) -> None:
+    evaluation = undisturbed.output / "evaluation"
+    intervals = pd.read_csv(evaluation / "comparators" / "c_index_intervals.csv").set_index("modality")
+    c_index = pd.read_csv(evaluation / "comparators" / "metrics.csv").query("metric == 'c_index'")
+    expected = c_index.groupby("modality")["value"].mean()
+    assert set(intervals.index) == set(expected.index) >= {"none"}
+    assert intervals["c_index"].to_dict() == pytest.approx(expected.to_dict(), nan_ok=True)
+    null = intervals.loc["none"]
+    assert (null["lower"], null["c_index"], null["upper"]) == (0.5, 0.5, 0.5)
+
+
 def test_killed_in_every_stage_it_ends_like_an_undisturbed_run_and_redoes_nothing(
     undisturbed: Study, study: Study
 ) -> None:

@@ -58,6 +58,7 @@ def evaluate_methods(
         _write(layout.evaluation_table(name), table)
         _write(layout.comparator_table(name), compared[name])
     _write(layout.intervals, c_index_intervals(tables["predictions"], settings.seed))
+    _write(layout.comparator_table(layout.intervals.stem), c_index_intervals(compared["predictions"], settings.seed))
     write_conclusions(settings, layout, folds, tables, compared)
     return problems
 
