@@ -21,7 +21,7 @@ from benchmarks.parts.paired import compare
 from sparra.bags.readers.torch_tensor import read_torch_tensor
 from sparra.cohort.splits import Fold, match_folds, read_folds
 from sparra.errors import UserError
-from sparra.files import write_text
+from sparra.files import read_json, write_json, write_text
 from sparra.graphs.build import build_graph, merge_graphs
 from sparra.graphs.settings import GraphSettings
 from sparra.models.registry import aggregators
@@ -159,19 +159,30 @@ def main() -> None:
     folder = RESULTS / "real_bags"
     if not arguments.summary:
         run(folder, DATA / "hipt-rcc", range(arguments.seeds), arguments.methods, arguments.second_stage)
+    if not any(folder.glob("*-*.csv")):
+        reprint()
+        return
     summaries, figures = [], {}
     for suffix in ("", "_coxph"):
-        table, n_seeds = collect(folder, [f"{method}{suffix}" for method in arguments.methods])
+        # The second stage is compared among those that have it.
+        finished = [method for method in arguments.methods if collect(folder, [f"{method}{suffix}"])[1]]
+        table, n_seeds = collect(folder, [f"{method}{suffix}" for method in finished])
         figures[f"seeds{suffix}"] = n_seeds
-        if n_seeds:
-            summary, values = summarise(table, arguments.methods, suffix)
+        if n_seeds and "default" in finished:
+            summary, values = summarise(table, finished, suffix)
             summaries.append(summary)
             figures |= values
+    rounded = {key: round(value, 4) for key, value in figures.items()}
     if summaries:
-        text = pd.concat(summaries).to_csv(index=False, float_format="%.4f")
-        write_text(RESULTS / "real_bags.csv", text)
-        print(text)
-    print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
+        write_text(RESULTS / "real_bags.csv", pd.concat(summaries).to_csv(index=False, float_format="%.4f"))
+        write_json(RESULTS / "real_bags.json", rounded)
+    reprint()
+
+
+def reprint() -> None:
+    """Print the saved table and figures; the patients' own risks are derived from the data and not kept with them."""
+    print((RESULTS / "real_bags.csv").read_text())
+    print(json.dumps(read_json(RESULTS / "real_bags.json")))
 
 
 if __name__ == "__main__":
