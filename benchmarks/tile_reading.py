@@ -57,8 +57,8 @@ def jpeg_tiles() -> tuple[list[bytes], bytes]:
         for dx in (0, TILE)
     ]
     glass = np.full((TILE, TILE, 3), 244, np.uint8)
-    encoded = [imagecodecs.jpeg8_encode(np.ascontiguousarray(tile), level=85) for tile in tiles]
-    return encoded, imagecodecs.jpeg8_encode(glass, level=85)
+    encoded = [bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(tile), level=85)) for tile in tiles]
+    return encoded, bytes(imagecodecs.jpeg8_encode(glass, level=85))
 
 
 def write_pyramid(path: Path, side: int, mpp: float) -> None:

@@ -164,5 +164,5 @@ def test_odd_but_readable(tmp_path: Path, channels: int, tile: tuple[int, int] |
     tiff(path, picture, tile=tile, extrasamples=["UNASSALPHA"] if channels == 4 else None)
     decoder = open_decoder(path)
     region = decoder.read(0, (100, 130), (300, 200))
-    assert np.array_equal(np.asarray(region.picture), tissue()[130:330, 100:400])
+    assert np.array_equal(region.pixels, tissue()[130:330, 100:400])
     assert len(extract_slide(path, None, SETTINGS)[0]) >= 1

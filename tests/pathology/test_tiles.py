@@ -96,12 +96,11 @@ def test_threads_and_batches_change_nothing(coloured: Slide) -> None:
 def test_no_more_than_two_batches_are_read_ahead() -> None:
     reads = []
 
-    def read_um(x_um: float, y_um: float, size_um: float, size_px: int) -> np.ndarray:
+    def read_um_into(x_um: float, y_um: float, size_um: float, tile: np.ndarray) -> None:
         reads.append((x_um, y_um))
-        return np.zeros((size_px, size_px, 3), np.uint8)
 
     grid = place_tiles(tissue_of(np.ones((40, 40), bool), 8.0), (320, 320), SMALL)
-    batches = read_tiles(SimpleNamespace(read_um=read_um), grid, SMALL)
+    batches = read_tiles(SimpleNamespace(read_um_into=read_um_into), grid, SMALL)
     for done in range(1, 5):
         next(batches)
         assert done * 3 <= len(reads) <= (done + 1) * 3
@@ -110,9 +109,9 @@ def test_no_more_than_two_batches_are_read_ahead() -> None:
 
 
 def test_damage_met_while_reading_is_a_user_error() -> None:
-    def read_um(x_um: float, y_um: float, size_um: float, size_px: int) -> np.ndarray:
+    def read_um_into(x_um: float, y_um: float, size_um: float, tile: np.ndarray) -> None:
         raise UserError("the slide is damaged")
 
     grid = place_tiles(tissue_of(np.ones((40, 40), bool), 8.0), (320, 320), SMALL)
     with pytest.raises(UserError, match="damaged"):
-        next(read_tiles(SimpleNamespace(read_um=read_um), grid, SMALL))
+        next(read_tiles(SimpleNamespace(read_um_into=read_um_into), grid, SMALL))

@@ -3,22 +3,16 @@
 import math
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sparra.pathology.decoders import open_decoder
 from sparra.pathology.decoders.base import WHITE
+from sparra.pathology.resampling import SCALE_TOLERANCE, plan_axis, resample
 from sparra.pathology.resolution import MppPolicy, resolve_mpp
 
-# A level this much coarser than asked for is still taken, and a reduction this close to a whole number is one:
-# scans at 40x call 0.2500 and 0.2527 the same.
-LEVEL_TOLERANCE = 1.02
-LANCZOS_RADIUS = 3
-# Closer than this part of a pixel to the picture's own grid, pixels are taken as they are.
-GRID_TOLERANCE = 1e-3
 # Source pixels along a side that one block of an overview may need, so that memory stays bounded.
 LARGEST_BLOCK_PX = 2048
 
@@ -115,7 +109,13 @@ class Slide:
         UserError
             If the file is damaged there.
         """
-        return self._read_box((x_um, y_um), (size_um, size_um), (size_px, size_px))
+        tile = np.empty((size_px, size_px, 3), dtype=np.uint8)
+        self.read_um_into(x_um, y_um, size_um, tile)
+        return tile
+
+    def read_um_into(self, x_um: float, y_um: float, size_um: float, tile: NDArray[np.uint8]) -> None:
+        """Read as `read_um` into a C-contiguous `tile`, shape (size_px, size_px, 3)."""
+        self._read_box((x_um, y_um), (size_um, size_um), tile)
 
     def level_mpp(self, mpp: float) -> float:
         """Return the µm per pixel of the level read for `mpp`; above `mpp` where pixels are enlarged."""
@@ -140,9 +140,9 @@ class Slide:
         for top in range(0, height, block):
             for left in range(0, width, block):
                 size = (min(block, width - left), min(block, height - top))
-                picture[top : top + size[1], left : left + size[0]] = self._read_box(
-                    (left * mpp, top * mpp), (size[0] * mpp, size[1] * mpp), size
-                )
+                part = np.empty((size[1], size[0], 3), dtype=np.uint8)
+                self._read_box((left * mpp, top * mpp), (size[0] * mpp, size[1] * mpp), part)
+                picture[top : top + size[1], left : left + size[0]] = part
         return picture
 
     def check_readable(self) -> None:
@@ -162,31 +162,30 @@ class Slide:
         fine_enough = [
             level
             for level, factor in enumerate(self._downsamples)
-            if factor * max(self.resolution.x, self.resolution.y) <= mpp * LEVEL_TOLERANCE
+            if factor * max(self.resolution.x, self.resolution.y) <= mpp * SCALE_TOLERANCE
         ]
         return max(fine_enough, key=self._downsamples.__getitem__, default=0)
 
-    def _read_box(
-        self, corner_um: tuple[float, float], extent_um: tuple[float, float], size_px: tuple[int, int]
-    ) -> NDArray[np.uint8]:
+    def _read_box(self, corner_um: tuple[float, float], extent_um: tuple[float, float], out: NDArray[np.uint8]) -> None:
+        size_px = (out.shape[1], out.shape[0])
         mpp = (self.resolution.x, self.resolution.y)
         level = self._level_for(min(extent_um[axis] / size_px[axis] for axis in (0, 1)))
         downsample = self._downsamples[level]
         first = (corner_um[0] / mpp[0] / downsample, corner_um[1] / mpp[1] / downsample)
         span = (extent_um[0] / mpp[0] / downsample, extent_um[1] / mpp[1] / downsample)
-        x, y = (_plan_axis(first[axis], span[axis], size_px[axis]) for axis in (0, 1))
+        x, y = (plan_axis(first[axis], span[axis], size_px[axis]) for axis in (0, 1))
         origin = (-float(x.outside), -float(y.outside))
         inside = None
         if x.length and y.length:
             inside = self._decoder.read(level, (x.start, y.start), (x.length, y.length))
             origin = (inside.corner[0] - x.outside, inside.corner[1] - y.outside)
         if inside and not (x.outside or y.outside):
-            region = inside.picture
+            region = inside.pixels
         else:
-            region = Image.new("RGB", (x.outside + x.length, y.outside + y.length), WHITE)
+            region = np.full((y.outside + y.length, x.outside + x.length, 3), WHITE, dtype=np.uint8)
             if inside:
-                region.paste(inside.picture, (x.outside, y.outside))
-        return _resampled(region, (first[0] - origin[0], first[1] - origin[1]), span, size_px)
+                region[y.outside :, x.outside :] = inside.pixels
+        resample(region, (first[0] - origin[0], first[1] - origin[1]), span, out)
 
 
 def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None = None) -> None:
@@ -207,66 +206,6 @@ def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None =
     """
     with Slide(path, mpp, policy) as slide:
         slide.check_readable()
-
-
-class _Axis(NamedTuple):
-    """What to read along one axis in pixels of the level: `length` from `start`, `outside` before the border."""
-
-    start: int
-    length: int
-    outside: int
-
-
-def _plan_axis(first: float, span: float, size_px: int) -> _Axis:
-    """Plan a read of `span` pixels from `first`, with a margin for the filter unless none is needed."""
-    if _on_grid(first, span, size_px):
-        begin, end = round(first), round(first + span)
-    else:
-        scale = span / size_px
-        margin = math.ceil(LANCZOS_RADIUS * max(1.0, scale, _averaged_px(scale))) + _averaged_px(scale) + 1
-        begin, end = math.floor(first) - margin, math.ceil(first + span) + margin
-    outside = min(max(0, -begin), end - begin)
-    return _Axis(max(0, begin), max(0, end - max(0, begin)), outside)
-
-
-def _on_grid(first: float, span: float, size_px: int) -> bool:
-    """Whether each pixel asked for is a whole number of pixels of the level."""
-    factor = max(1, round(span / size_px))
-    return abs(span - factor * size_px) < GRID_TOLERANCE and abs(first - round(first)) < GRID_TOLERANCE
-
-
-def _resampled(
-    region: Image.Image, first: tuple[float, float], span: tuple[float, float], size_px: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Resample the box from `first` with sides `span` to `size_px`.
-
-    A reduction by about two averages pixels, as scanners do where they make a pyramid's levels; what is left is
-    done by Lanczos.
-    """
-    if all(_on_grid(first[axis], span[axis], size_px[axis]) for axis in (0, 1)):
-        factors = (max(1, round(span[0] / size_px[0])), max(1, round(span[1] / size_px[1])))
-        corner = (round(first[0]), round(first[1]))
-        box = (*corner, corner[0] + factors[0] * size_px[0], corner[1] + factors[1] * size_px[1])
-        exact = region if box == (0, 0, *region.size) else region.crop(box)
-        return np.asarray(exact if factors == (1, 1) else exact.reduce(factors), dtype=np.uint8)
-    x, y = (_averaged_px(span[axis] / size_px[axis]) for axis in (0, 1))
-    if (x, y) != (1, 1):
-        # The means are taken on a grid that keeps its place relative to the box.
-        left, top = int(first[0]) % x, int(first[1]) % y
-        region = region.reduce((x, y), box=(left, top, *region.size))
-        first = ((first[0] - left) / x, (first[1] - top) / y)
-        span = (span[0] / x, span[1] / y)
-    box_px = (first[0], first[1], first[0] + span[0], first[1] + span[1])
-    return np.asarray(region.resize(size_px, Image.Resampling.LANCZOS, box=box_px), dtype=np.uint8)
-
-
-def _averaged_px(scale: float) -> int:
-    """Return how many pixels along a side are averaged before Lanczos reduces by the rest of `scale`.
-
-    Of a large reduction at least three fold is left to Lanczos, so that a picture read in blocks has no seams.
-    """
-    whole = scale * LEVEL_TOLERANCE
-    return max(1, math.floor(whole if whole < LANCZOS_RADIUS else scale / LANCZOS_RADIUS))
 
 
 def _true_downsamples(sizes: tuple[tuple[int, int], ...]) -> list[float]:

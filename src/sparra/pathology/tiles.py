@@ -14,6 +14,9 @@ from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.pathology.tissue import Tissue
 
+# Tiles that a thread reads in one turn.
+PER_TURN = 4
+
 
 @dataclass(frozen=True)
 class TileGrid:
@@ -115,18 +118,21 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
         corners = grid.corners_um[start : start + settings.batch_size].tolist()
         batch = np.empty((len(corners), settings.tile_px, settings.tile_px, 3), dtype=np.uint8)
 
-        def read(place: int) -> None:
-            x, y = corners[place]
-            batch[place] = slide.read_um(x, y, grid.tile_um, settings.tile_px)
+        def read(places: range) -> None:
+            for place in places:
+                x, y = corners[place]
+                slide.read_um_into(x, y, grid.tile_um, batch[place])
 
-        return batch, [pool.submit(read, place) for place in range(len(corners))]
+        # A few neighbours at a time stay with one thread, so that the pieces of the file that they share are at hand.
+        parts = [range(first, min(first + PER_TURN, len(corners))) for first in range(0, len(corners), PER_TURN)]
+        return batch, [pool.submit(read, part) for part in parts]
 
     try:
         following = begin(0)
         for start in range(0, len(grid), settings.batch_size):
-            (batch, tiles), following = following, begin(start + settings.batch_size)
-            for tile in tiles:
-                tile.result()
+            (batch, parts), following = following, begin(start + settings.batch_size)
+            for part in parts:
+                part.result()
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)

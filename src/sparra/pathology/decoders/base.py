@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from sparra.errors import UserError
 
 COPY_AGAIN = "Copy it again from its source"
 CONVERT = "Convert it to a tiled, pyramidal TIFF of 8-bit RGB colour"
-WHITE = (255, 255, 255)
+WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Region(NamedTuple):
 
     Attributes
     ----------
-    picture : PIL.Image.Image
-        RGB; white where the file holds nothing.
+    pixels : ndarray of uint8, shape (height, width, 3)
+        RGB, C-contiguous; white where the file holds nothing.
     corner : tuple of float
         Top-left corner (x, y) in pixels of the level; some decoders can only begin at a part of a pixel.
     """
 
-    picture: Image.Image
+    pixels: NDArray[np.uint8]
     corner: tuple[float, float]
 
 

@@ -3,7 +3,6 @@
 import threading
 import warnings
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,7 +10,6 @@ import imagecodecs
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.uid import (
     JPEG2000,
@@ -23,6 +21,7 @@ from pydicom.uid import (
 
 from sparra.errors import UserError
 from sparra.pathology.decoders.base import CONVERT, COPY_AGAIN, Header, Region, as_number, damaged
+from sparra.pathology.decoders.pieces import PieceCache, assemble
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 NOT_THE_SLIDE = {"LABEL", "OVERVIEW", "THUMBNAIL"}
@@ -71,26 +70,17 @@ class DicomDecoder:
         self.level_dimensions: tuple[tuple[int, int], ...] = tuple((lv.width, lv.height) for lv in self._levels)
         self._files: dict[Path, BinaryIO] = {level.path: level.path.open("rb") for level in self._levels}
         self._lock = threading.Lock()
-        self._tile = lru_cache(maxsize=CACHE_FRAMES)(self._decode)
+        self._tile = PieceCache(self._decode, CACHE_FRAMES)
 
     def read(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Region:
         """Read a region from the frames that it touches."""
         matrix = self._levels[level]
-        height, width = matrix.tile
-        (left, top), (right, bottom) = corner, (corner[0] + size[0], corner[1] + size[1])
-        pixels = np.full((size[1], size[0], 3), 255, dtype=np.uint8)
-        for row in range(top // height, -(-min(bottom, matrix.height) // height)):
-            for column in range(left // width, -(-min(right, matrix.width) // width)):
-                frame = matrix.frame_at.get((row, column))
-                if frame is None:
-                    continue
-                y, x = row * height, column * width
-                tile = self._tile(level, frame)[: matrix.height - y, : matrix.width - x]
-                first = (max(top, y), max(left, x))
-                last = (min(bottom, y + tile.shape[0]), min(right, x + tile.shape[1]))
-                source = tile[first[0] - y : last[0] - y, first[1] - x : last[1] - x]
-                pixels[first[0] - top : last[0] - top, first[1] - left : last[1] - left] = source
-        return Region(Image.fromarray(pixels), corner)
+
+        def decode(row: int, column: int) -> NDArray[np.uint8] | None:
+            frame = matrix.frame_at.get((row, column))
+            return None if frame is None else self._tile(level, frame)
+
+        return Region(assemble(corner, size, (matrix.width, matrix.height), matrix.tile[::-1], decode), corner)
 
     def close(self) -> None:
         """Close the files."""
