@@ -5,7 +5,6 @@ than one: lengths are scaled with the tile, so that a small slide in small tiles
 """
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +25,6 @@ DATA = Path(os.environ.get("SPARRA_DATA", Path(__file__).parents[3] / "shared" /
 SLIDES = DATA / "slides"
 # Below it, 5 % is hardly more than two nodes.
 LEAST_NODES = 60
-# Spreads and spacings of nuclei say nothing in the scaled tiles of 16 to 64 µm, which hold one or two.
-NEED_SEVERAL_NUCLEI = {
-    "nuclear_sd_area_um2",
-    "nuclear_mean_axis_ratio",
-    "nuclear_sd_axis_ratio",
-    "nuclear_mean_spacing_um",
-    "nuclear_sd_spacing_um",
-}
 
 
 def write_pyramid(path: Path, rgb: NDArray[np.uint8], mpp: float) -> Path:
@@ -56,11 +47,8 @@ def write_pyramid(path: Path, rgb: NDArray[np.uint8], mpp: float) -> Path:
 
 
 def node_counts(path: Path, tile_um: float, mpp: float) -> dict[str, int]:
-    """Nodes by metric, as built from the file."""
+    """Nodes by metric, as built from the file with all features of the default encoder."""
     bag, _ = extract_slide(path, None, SlideSettings(tile_um=tile_um, mpp=mpp))
-    known = [index for index, name in enumerate(bag.feature_names) if name not in NEED_SEVERAL_NUCLEI]
-    assert len(known) == len(bag.feature_names) - len(NEED_SEVERAL_NUCLEI)
-    bag = replace(bag, features=bag.features[:, known], feature_names=tuple(bag.feature_names[i] for i in known))
     scale = tile_um / 128
     counts = {"tiles": len(bag)}
     for metric in ("standardised", "raw"):

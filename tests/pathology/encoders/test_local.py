@@ -11,8 +11,9 @@ from sparra.errors import UserError
 from sparra.pathology.encoders import slide_encoders
 from sparra.pathology.encoders.local import FEATURE_NAMES, LocalEncoder
 from sparra.pathology.settings import SlideSettings
+from sparra.pathology.slide import Slide
 
-from ..conftest import PaintTissue, stained
+from ..conftest import PaintTissue, WriteSlide, stained
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
@@ -84,6 +85,18 @@ def test_nuclei_do_not_depend_on_the_resolution_of_the_tile(paint_tissue: PaintT
     picture, centres = paint_tissue(side * mpp, side * mpp, mpp, 2000, 5)
     features = LocalEncoder().encode(picture[None], mpp)
     assert feature(features, "nuclei_per_mm2")[0] * (side * mpp / 1000) ** 2 == pytest.approx(len(centres), rel=0.08)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_tile_read_finer_is_the_tile_read_at_the_working_resolution(
+    paint_tissue: PaintTissue, write_slide: WriteSlide, factor: int
+) -> None:
+    """All features, bit by bit: a finer tile is brought to 0.5 µm as the slide itself would be."""
+    picture, _ = paint_tissue(256, 256, 0.25, 2000, 3)
+    with Slide(write_slide(picture, 0.25, 1)) as slide:
+        working = slide.read_um(32, 64, 128, 256)
+        finer = slide.read_um(32, 64, 128, 256 * factor)
+    assert np.array_equal(LocalEncoder().encode(finer[None], 0.5 / factor), LocalEncoder().encode(working[None], 0.5))
 
 
 def test_stain_amounts_are_recovered() -> None:

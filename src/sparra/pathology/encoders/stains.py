@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import rgb_from_hed
 
+from sparra.pathology.resampling import resample as resample_picture
+
 Planes = NDArray[np.float32]
 """A stack of single-channel tiles, shape (batch, height, width)."""
 
@@ -55,7 +57,9 @@ def halve(planes: Planes) -> Planes:
 
 
 def resample(tiles: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Resample square tiles to `side` pixels by a separable triangle filter that antialiases when it reduces.
+    """Resample square tiles to `side` pixels exactly as the slide would have been read at that resolution.
+
+    So a tile read at 40x and brought to 20x here equals the one read at 20x.
 
     Parameters
     ----------
@@ -66,17 +70,8 @@ def resample(tiles: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (batch, side, side, 3)
     """
-    weights = _triangle_weights(tiles.shape[1], side)
-    planes = np.moveaxis(tiles, -1, 1).astype(np.float64)
-    resampled = weights @ planes @ weights.T
-    return np.moveaxis(np.rint(resampled), 1, -1).astype(np.uint8)
-
-
-def _triangle_weights(source: int, target: int) -> NDArray[np.float64]:
-    """Return the (target, source) matrix of triangle-filter weights; rows sum to one."""
-    scale = source / target
-    centres = (np.arange(target) + 0.5) * scale - 0.5
-    distance = np.abs(centres[:, None] - np.arange(source)[None, :]) / max(1.0, scale)
-    weights = np.maximum(0.0, 1.0 - distance)
-    normalised: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-    return normalised
+    resampled = np.empty((len(tiles), side, side, 3), dtype=np.uint8)
+    whole = (float(tiles.shape[1]),) * 2
+    for tile, into in zip(np.ascontiguousarray(tiles), resampled, strict=True):
+        resample_picture(tile, (0.0, 0.0), whole, into)
+    return resampled
