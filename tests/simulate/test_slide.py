@@ -122,3 +122,19 @@ def test_openslide_and_tifffile_read_size_mpp_and_levels(tmp_path, mpp, size):
 def test_same_seed_same_pixels():
     np.testing.assert_array_equal(painted(0.3, 2).rgb, painted(0.3, 2).rgb)
     assert (painted(0.3, 2).tissue != painted(0.3, 4).tissue).any()
+
+
+def test_blur_and_ink_are_drawn_where_they_are_said_to_be() -> None:
+    clean = painted(0.0)
+    spoilt = painted(0.0, blurred_share=0.4, blur_um=6.0)
+    inked = painted(0.0, pen_marks=2)
+    assert not (clean.blurred.any() or clean.inked.any())
+    assert spoilt.blurred.sum() / spoilt.tissue.sum() == pytest.approx(0.4, abs=0.03)
+    assert (spoilt.tissue == clean.tissue).all()
+    edges = np.abs(np.diff(spoilt.rgb[..., 1].astype(float), axis=1))[:, : 16 * 127].reshape(128, 16, 127, 16)
+    edges, blurred, tissue = edges.mean((1, 3)), spoilt.blurred[:, :127], spoilt.tissue[:, :127]
+    assert edges[blurred].mean() < 0.3 * edges[tissue & ~blurred].mean()
+    changed = (inked.rgb != clean.rgb).any(axis=2).reshape(128, 16, 128, 16).mean((1, 3))
+    assert inked.inked.any()
+    assert changed[inked.inked].min() > 0.9
+    assert (changed[~ndimage.binary_dilation(inked.inked, iterations=4)] == 0).all()

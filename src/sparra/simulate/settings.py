@@ -38,6 +38,12 @@ class SimulationSettings(Settings):
         Voxel spacing in x, y and z, mm.
     region_share : float
         Planted region as a share of the tumour's volume and of the tissue's area.
+    pen_marks : int
+        Strokes of a pen across each slide: blue, green, black and red in turn.
+    blurred_share : float
+        Share of each slide's tissue that is out of focus.
+    blur_um : float
+        How much: standard deviation of the blur, µm.
     """
 
     subjects: int = Field(default=60, ge=1, le=9999)
@@ -52,6 +58,9 @@ class SimulationSettings(Settings):
     slide_um: float = Field(default=2048.0, ge=512.0, allow_inf_nan=False)
     ct_spacing_mm: tuple[Millimetres, Millimetres, Millimetres] = (1.5, 1.5, 2.5)
     region_share: float = Field(default=0.22, ge=0.05, le=0.6)
+    pen_marks: int = Field(default=0, ge=0, le=20)
+    blurred_share: Fraction = 0.0
+    blur_um: float = Field(default=5.0, gt=0.0, le=50.0)
 
     @field_validator("missing_slide")
     @classmethod

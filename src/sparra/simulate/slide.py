@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from sparra.simulate.artefacts import draw_blur, draw_pen
 from sparra.simulate.settings import SimulationSettings
 from sparra.simulate.texture import Field, Mask, grow_region, largest_component, smooth_noise, soft_step
 
@@ -37,12 +38,16 @@ class SimulatedSlide:
         Tissue, and the planted region within it.
     mpp : float
         Micrometres a pixel of `rgb`.
+    blurred, inked : ndarray of bool, shape = (side // 16, side // 16)
+        Tissue out of focus, and places under ink.
     """
 
     rgb: NDArray[np.uint8]
     tissue: Mask
     region: Mask
     mpp: float
+    blurred: Mask
+    inked: Mask
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,13 @@ def simulate_slide(z_slide: float, settings: SimulationSettings, generator: np.r
     rgb = _stain(haematoxylin, eosin, patient, generator)
     small = side // TRUTH_DOWNSAMPLE
     tissue, region = (_resized(mask, small) > 0.5 for mask in (layout.tissue, layout.region))
+    blurred = np.zeros_like(tissue)
+    if settings.blurred_share:
+        blurred = draw_blur(rgb, tissue, settings.slide_mpp, settings.blurred_share, settings.blur_um, generator)
+    inked = draw_pen(rgb, settings.slide_mpp, settings.pen_marks, generator, TRUTH_DOWNSAMPLE)
     # Enlarging and rounding may cut a bridge one pixel wide.
-    return SimulatedSlide(rgb, tissue, largest_component(region & tissue), settings.slide_mpp)
+    region = largest_component(region & tissue)
+    return SimulatedSlide(rgb, tissue, region, settings.slide_mpp, blurred, inked)
 
 
 def write_slide(path: Path, slide: SimulatedSlide) -> None:
