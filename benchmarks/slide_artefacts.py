@@ -54,10 +54,8 @@ def shares(**drawn: float) -> tuple[float, float]:
         far = {}
         for name, part, other in (("bad", spoilt, slide.tissue & ~spoilt), ("good", slide.tissue & ~spoilt, spoilt)):
             far[name] = part & ~ndimage.binary_dilation(other, iterations=steps)
-        found.append(
-            [float((~mask[far["bad"]]).mean()) if far["bad"].any() else np.nan]
-            + [float(mask[far["good"]].mean()) if far["good"].any() else np.nan]
-        )
+        rejected = float((~mask[far["bad"]]).mean()) if far["bad"].any() else np.nan
+        found.append((rejected, float(mask[far["good"]].mean()) if far["good"].any() else np.nan))
     rejected, kept = np.nanmean(found, axis=0) if np.isfinite(found).any() else (np.nan, np.nan)
     return float(rejected), float(kept)
 
