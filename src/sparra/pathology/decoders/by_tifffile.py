@@ -60,7 +60,7 @@ class TiffDecoder:
         except UserError:
             self._file.close()
             raise
-        except Exception as error:
+        except Exception as error:  # so does what reads its pages and tags
             self._file.close()
             raise damaged(error, path) from None
         self.level_dimensions: tuple[tuple[int, int], ...] = tuple((p.imagewidth, p.imagelength) for p in self._pages)
