@@ -5,6 +5,8 @@ patients and 60 features, permutes the outcomes over the patients, and runs the 
 ``paper`` (five overlapping hold-outs) with each survival model, from two inputs:
 
 - ``features``: the features themselves, screened at p < 0.2 as each protocol does;
+- ``bags`` (the networks ``mean``, ``abmil`` and ``sparra`` by their own risk, ten epochs): noise with an offset for
+  each patient; in ``paper`` fitted to 80 % of the training part.
 - ``embeddings``: what an outcome-trained encoder gives. No network is needed to see what in-sample embeddings do: the
   stand-in is eight ridge Cox risks, each of 20 features drawn at random. ``sound`` cross-fits them; in ``paper`` they
   are in-sample, fitted to 80 % of the training part.
@@ -29,13 +31,15 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from benchmarks.cox_ridge import cohort
+from benchmarks.parts.permuted_bags import NETWORKS, network_risks, noise_bags
 from sparra.cohort.draws import paper_hold_outs
 from sparra.cohort.splits import Fold, stratified_folds
+from sparra.errors import UserError
 from sparra.files import write_text
 from sparra.survival.brier import kaplan_meier_null
 from sparra.survival.estimators.coxph import CoxRidge
 from sparra.survival.groups import log_rank, risk_groups
-from sparra.survival.metrics import evaluate_fold
+from sparra.survival.metrics import c_index, evaluate_fold
 from sparra.survival.models import FittedSurvivalModel, fit_survival_model
 from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores
 from sparra.survival.published import evaluate_paper_fold, fit_paper_model, paper_times, pooled_mean_groups
@@ -43,8 +47,9 @@ from sparra.survival.time_grid import TimeGrid, declare_time_grid
 from sparra.survival.tuning import heldout_parts
 
 RESULTS = Path(__file__).parent / "results" / "permuted_outcomes.csv"
-MODELS = ("CoxPH", "FSVM", "RSF", "Coxnet")
+MODELS = ("CoxPH", "FSVM", "RSF", "Coxnet", "GBM")
 INPUTS = ("features", "embeddings")
+BAGS = "bags"
 PROTOCOLS = ("sound", "paper")
 N_SUBJECTS, N_FEATURES, N_FOLDS = 150, 60, 5
 N_EMBEDDING, FEATURES_EACH, PENALTY = 8, 20, 1.0
@@ -111,16 +116,22 @@ def folds_of(protocol: str, follow_up: FollowUp, replicate: int) -> list[Fold]:
 def judge(replicate: int, inputs: str, protocol: str, model: str) -> dict[str, float]:
     """Return one row of the table."""
     features, follow_up = permuted_cohort(replicate)
+    bags = noise_bags(follow_up, replicate) if inputs == BAGS else []
     folds = folds_of(protocol, follow_up, replicate)
     grid = declare_time_grid(follow_up.time, follow_up.event, test_parts=[rows_of(fold.test) for fold in folds])
     values, tables = [], []
     for fold in folds:
-        known, asked = prepared(inputs, protocol, features, follow_up, fold)
         train, test = follow_up[rows_of(fold.train)], follow_up[rows_of(fold.test)]
-        fitted = fit(protocol, model, known, train, inputs, replicate)
-        risk = fitted.predict_risk(asked)
-        values.append(_metrics(protocol, fitted, asked, risk, train, test, grid))
-        groups = risk_groups(fitted.predict_risk(known), risk, "median")
+        if inputs == BAGS:
+            fitted_to = rows_of(fold.network_train if protocol == "paper" else fold.train)
+            known_risk, risk = network_risks(model, bags, fitted_to, rows_of(fold.train), rows_of(fold.test))
+            values.append({"c_index": c_index(test, risk).value, "inner_score": np.nan, "excess_ibs": np.nan})
+        else:
+            known, asked = prepared(inputs, protocol, features, follow_up, fold)
+            fitted = fit(protocol, model, known, train, inputs, replicate)
+            known_risk, risk = fitted.predict_risk(known), fitted.predict_risk(asked)
+            values.append(_metrics(protocol, fitted, asked, risk, train, test, grid))
+        groups = risk_groups(known_risk, risk, "median")
         columns = {"subject_id": fold.test, "time": test.time, "event": test.event, "risk": risk.values}
         tables.append(pd.DataFrame(columns).assign(group=groups, modality="", aggregator="", model=model))
     pooled = pd.concat(tables, ignore_index=True)
@@ -157,10 +168,13 @@ def _p(rows: pd.DataFrame) -> float:
 
 
 def asked_for(replicates: int, slow_replicates: int) -> Iterator[tuple[int, str, str, str]]:
-    """Yield what is to be judged, model by model; all but CoxPH are slow, so they get fewer replicates."""
+    """Yield what is to be judged, model by model; all but CoxPH get `slow_replicates`."""
     for model in MODELS:
         for replicate in range(replicates if model == "CoxPH" else slow_replicates):
             yield from ((replicate, inputs, protocol, model) for inputs in INPUTS for protocol in PROTOCOLS)
+    for model in NETWORKS:
+        for replicate in range(slow_replicates):
+            yield from ((replicate, BAGS, protocol, model) for protocol in PROTOCOLS)
 
 
 def run(replicates: int, slow_replicates: int) -> None:
@@ -173,7 +187,12 @@ def run(replicates: int, slow_replicates: int) -> None:
             continue
         start = time.process_time()
         with threadpool_limits(1):
-            rows.append(dict(zip(KEYS, key, strict=True)) | judge(*key))
+            try:
+                found = judge(*key)
+            except UserError as error:  # e.g. no feature passes the screening: then there is no model to judge.
+                print(f"{key}: {error}", file=sys.stderr)
+                found = {}
+            rows.append(dict(zip(KEYS, key, strict=True)) | found)
         print(f"{key}: {time.process_time() - start:.1f} s", file=sys.stderr, flush=True)
         write_text(RESULTS, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
@@ -182,8 +201,8 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
     """Return the figures."""
     figures: dict[str, float] = {}
     for (inputs, protocol, model), rows in table.groupby(["inputs", "protocol", "model"], sort=False):
-        name = f"{str(model).lower()}{'' if inputs == 'features' else '_embeddings'}"
-        mean, error = rows["c_index"].mean(), rows["c_index"].std() / np.sqrt(len(rows))
+        name = f"{str(model).lower()}{'_embeddings' if inputs == 'embeddings' else ''}"
+        mean, error = rows["c_index"].mean(), rows["c_index"].sem()
         figures[f"{protocol}_c_index_{name}"] = mean
         figures[f"{protocol}_c_index_{name}_low"] = mean - 1.96 * error
         figures[f"{protocol}_c_index_{name}_high"] = mean + 1.96 * error
@@ -191,7 +210,8 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
         if rows["excess_ibs"].notna().any():
             figures[f"{protocol}_excess_ibs_{name}"] = rows["excess_ibs"].mean()
     for (inputs, protocol), rows in table.groupby(["inputs", "protocol"], sort=False):
-        end = "" if inputs == "features" else "_embeddings"
+        end = "" if inputs == "features" else f"_{inputs}"
+        rows = rows[rows["c_index"].notna()]
         figures[f"{protocol}_rejected{end}"] = float((rows["log_rank_p"] < LEVEL).mean())
         if protocol == "paper":
             figures[f"paper_rejected_once{end}"] = float((rows["log_rank_p_once"] < LEVEL).mean())

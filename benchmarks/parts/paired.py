@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sparra.survival.concordance import comparable_pairs, pair_scores
+from sparra.survival.concordance import weighted_c
 from sparra.survival.outcomes import FollowUp
 
 STREAM = 32
@@ -53,13 +53,9 @@ def compare(table: pd.DataFrame, methods: Sequence[str], seed: int = 0) -> Compa
     scores: dict[str, list[NDArray[np.float64]]] = {method: [] for method in methods}
     for _, rows in table.assign(place=place).groupby("group"):
         mine = weights[:, rows["place"].to_numpy()]
-        pairs = comparable_pairs(FollowUp(rows["time"].to_numpy(float), rows["event"].to_numpy(bool))).astype(float)
-        denominator = np.einsum("bi,bi->b", mine @ pairs, mine)
+        follow_up = FollowUp(rows["time"].to_numpy(float), rows["event"].to_numpy(bool))
         for method in methods:
-            concordant = pairs * pair_scores(rows[method].to_numpy(float))
-            numerator = np.einsum("bi,bi->b", mine @ concordant, mine)
-            undefined = np.full(len(mine), np.nan)
-            scores[method].append(np.divide(numerator, denominator, out=undefined, where=denominator > 0))
+            scores[method].append(weighted_c(follow_up, rows[method].to_numpy(float), mine))
     means = {method: np.nanmean(np.vstack(values), axis=0) for method, values in scores.items()}
     return Comparison(
         {method: float(values[0]) for method, values in means.items()},

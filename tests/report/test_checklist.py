@@ -18,6 +18,15 @@ def test_what_the_run_knows_is_filled_and_the_rest_is_not_reported(joint_study: 
 
 def test_an_empty_study_reports_nothing(tmp_path) -> None:
     table = checklist(read_results(StudyLayout(tmp_path / "nothing")))
-    assert set(table["guideline"]) == {"TRIPOD+AI", "CLEAR", "METRICS"}
+    assert set(table["guideline"]) == {"TRIPOD+AI", "CLEAR (selection)", "METRICS"}
     assert (table["report"] == NOT_REPORTED).all()
     assert isinstance(table, pd.DataFrame)
+
+
+def test_numbers_are_those_of_the_guidelines(joint_study: StudyLayout) -> None:
+    table = checklist(read_results(joint_study))
+    assert table["item"].is_unique
+    numbers = table["section"].str.extract(r"^(\d+) ")[0].dropna().astype(int)
+    for guideline, n in (("TRIPOD+AI", 27), ("METRICS", 30)):
+        assert set(numbers[table["guideline"] == guideline]) == set(range(1, n + 1))
+    assert table.set_index("item")["report"]["Models and their tuning"].startswith("RSF, CoxPH")

@@ -40,6 +40,10 @@ def test_kaplan_meier_curves_and_numbers_at_risk_are_right() -> None:
     assert len(written) >= 6
     assert "low risk: 4 patients, 1 events; high risk: 4 patients, 3 events" in summary
     assert "years" in axes.get_xlabel()
+    drawn = [text.get_text() for text in axes.texts]
+    assert len(drawn) == 1
+    assert drawn[0].startswith("log-rank p = ")
+    assert summary.startswith(drawn[0])
 
 
 def test_one_group_has_no_test() -> None:

@@ -203,3 +203,17 @@ def test_intervals_are_shown_where_the_study_has_them(page: Page, study_copy: St
     text = page_of(study_copy).text
     assert "0.712 0.601 to 0.804" in text
     assert "N/A: no pairs" in text
+
+
+def test_intervals_of_the_comparators_stand_beside_the_methods(study_copy: StudyLayout) -> None:
+    path = study_copy.comparator_table("c_index_intervals")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = ["modality", "aggregator", "model", "c_index", "lower", "upper", "reason"]
+    rows = [
+        ["clinical", "clinical", "Cox", 0.7281, 0.6602, 0.7983, ""],
+        ["clinical + slide", "sparra", "Cox", 0.7187, 0.6504, 0.7887, ""],
+    ]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+    text = page_of(study_copy).text
+    assert "Clinical – Cox 0.728 0.660 to 0.798" in text
+    assert "Clinical + Slides SPARRA Cox 0.719 0.650 to 0.789" in text

@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 from sksurv.metrics import concordance_index_censored
 
-from sparra.survival.bootstrap import _weighted_c, c_index_intervals
+from sparra.survival.bootstrap import c_index_intervals
+from sparra.survival.concordance import weighted_c
+from sparra.survival.outcomes import FollowUp
 
 
 def predictions_of(follow_up, risk, n_folds=4):
@@ -28,7 +30,10 @@ def test_weights_equal_repeated_rows(simulate):
     counts = np.random.default_rng(1).integers(0, 4, 30)
     repeated = fold.loc[fold.index.repeat(counts)]
     expected = concordance_index_censored(repeated["event"], repeated["time"], repeated["risk"])[0]
-    assert _weighted_c(fold, counts[None, :].astype(float))[0] == pytest.approx(expected, abs=1e-12)
+    kept = FollowUp(fold["time"].to_numpy(), fold["event"].to_numpy())
+    assert weighted_c(kept, fold["risk"].to_numpy(), counts[None, :].astype(float))[0] == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_the_estimate_is_the_mean_of_the_folds(simulate):

@@ -50,7 +50,7 @@ def draw_auc(auc: pd.DataFrame, modality: str, model: str, time_unit: str) -> Fi
             mean = chosen[chosen["aggregator"] == aggregator].groupby("at")["auc"].mean()
             axes.plot(mean.index, mean, DASHES[position % 4], color=colour_of(aggregator, position),
                       label=aggregator_name(aggregator))  # fmt: skip
-        axes.axhline(0.5, color=QUIET, linewidth=0.8)
+        axes.axhline(0.5, color=QUIET, linewidth=0.8, label="chance")
         axes.set(xlabel=f"Time ({time_unit})", ylabel="AUC")
         axes.set_title(f"{modality_name(modality)}, {model}", fontsize=10)
         axes.legend(frameon=False, fontsize=8)
@@ -67,7 +67,7 @@ def draw_calibration(survival: pd.DataFrame, modality: str, model: str, time_uni
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.55, 3.2), layout="constrained")
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8)
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, label="ideal")
         for position, (_, aggregator) in enumerate(arms(chosen)):
             rows = chosen[(chosen["aggregator"] == aggregator) & (chosen["horizon"] == horizon)]
             once = rows.sort_values("fold", kind="stable").drop_duplicates("subject_id")
@@ -80,8 +80,11 @@ def draw_calibration(survival: pd.DataFrame, modality: str, model: str, time_uni
             label = f"{aggregator_name(aggregator)}, ICI {found.ici:.3f}"
             colour, dash = colour_of(aggregator, position), DASHES[position % 4]
             axes.plot(found.curve_predicted, found.curve_observed, dash, color=colour, label=label)
+            # Where the patients are: elsewhere the curve rests on few.
+            risk = 1.0 - once["survival"].to_numpy(float)
+            axes.plot(risk, np.full(len(risk), 0.015 + 0.03 * position), "|", color=colour, markersize=5, alpha=0.6)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="Predicted risk", ylabel="Observed risk")
-        axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.5g} {time_unit}", fontsize=10)
+        axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.4g} {time_unit}", fontsize=10)
         if drawn:
             axes.legend(frameon=False, fontsize=8)
     return figure if drawn else None
@@ -108,7 +111,7 @@ def draw_decision(decision: pd.DataFrame, modality: str, model: str, time_unit: 
         axes.axhline(0, color=QUIET, linewidth=0.8, label="treat nobody")
         top = float(np.nanmax([0.05, *everybody["treat_all"], *methods["net_benefit"]]))
         axes.set(xlim=(0, 1), ylim=(-0.1 * top - 0.02, 1.1 * top), xlabel="Threshold risk", ylabel="Net benefit")
-        axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.5g} {time_unit}", fontsize=10)
+        axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.4g} {time_unit}", fontsize=10)
         axes.legend(frameon=False, fontsize=7)
     return figure
 

@@ -99,6 +99,8 @@ def draw_kaplan_meier(patients: pd.DataFrame, title: str, time_unit: str) -> tup
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_title(title, fontsize=10)
         axes.legend(loc="upper right", frameon=False, fontsize=8, alignment="left")
+        # Survival starts at 1, so the lower left corner is free.
+        axes.text(0.03, 0.04, summary[0].partition(":")[0], transform=axes.transAxes, fontsize=8)
         axes.tick_params(labelbottom=True)
         axes.set_xlabel(f"Time ({time_unit})")
         _write_at_risk(below, time, group, axes.get_xticks())

@@ -33,6 +33,7 @@ NUMBERS = (
 )  # fmt: skip
 
 MODALITY_NAMES = {"ct": "CT", "slide": "Slides", "joint": "CT + slides"}
+COMPARATOR_NAMES = {"none": "No model", "clinical": "Clinical", "late fusion": "Late fusion"}
 AGGREGATOR_NAMES = {"mean": "Mean", "abmil": "ABMIL", "sparra": "SPARRA"}
 METRIC_NAMES = {"c_index": "C-index", "c_ipcw": "C-IPCW", "c_auc": "C-AUC", "ibs": "IBS"}
 MODELS = ("RSF", "CoxPH", "Coxnet", "FSVM", "GBM")
@@ -48,7 +49,8 @@ class StudyResults:
     settings, versions, flow : mapping
         Empty where the file is absent.
     subjects, failures, metrics, predictions, intervals : DataFrame
-        Columns as in docs/architecture.md; without rows where the file is absent.
+        Columns as in docs/architecture.md; without rows where the file is absent. The intervals are those of the
+        methods and of what they are held against.
     comparators : DataFrame
         Metrics of what the methods are held against; columns as `metrics`.
     survival, auc, decision, comparisons : DataFrame
@@ -92,7 +94,7 @@ def read_results(layout: "StudyLayout") -> StudyResults:
         failures=_read_table(layout.failures, FAILURE_COLUMNS),
         metrics=_read_table(layout.metrics, METRIC_COLUMNS),
         predictions=_read_table(layout.predictions, PREDICTION_COLUMNS),
-        intervals=_read_table(layout.intervals, INTERVAL_COLUMNS),
+        intervals=_read_intervals(layout),
         comparators=_read_table(layout.comparator_table("metrics"), METRIC_COLUMNS),
         survival=_read_table(layout.evaluation_table("survival"), SURVIVAL_COLUMNS),
         auc=_read_table(layout.evaluation_table("auc"), AUC_COLUMNS),
@@ -103,8 +105,10 @@ def read_results(layout: "StudyLayout") -> StudyResults:
 
 
 def modality_name(modality: str) -> str:
-    """Return a modality as the page writes it."""
-    return MODALITY_NAMES.get(modality, modality)
+    """Return a modality, or the kind of a comparator, as the page writes it."""
+    if modality.startswith("clinical + "):
+        return f"Clinical + {modality_name(modality[11:])}"
+    return (MODALITY_NAMES | COMPARATOR_NAMES).get(modality, modality)
 
 
 def describe(modality: str, aggregator: str, model: str) -> str:
@@ -122,7 +126,9 @@ def describe(modality: str, aggregator: str, model: str) -> str:
 
 
 def aggregator_name(aggregator: str) -> str:
-    """Return an aggregator as the page writes it."""
+    """Return an aggregator as the page writes it; a comparator without one has a dash."""
+    if aggregator in COMPARATOR_NAMES:
+        return "–"
     return AGGREGATOR_NAMES.get(aggregator.lower(), aggregator)
 
 
@@ -145,6 +151,13 @@ def arms(table: pd.DataFrame) -> list[tuple[str, str]]:
 def _read_mapping(path: Path) -> Mapping[str, Any]:
     content = read_json(path) if path.exists() else {}
     return content if isinstance(content, dict) else {}
+
+
+def _read_intervals(layout: "StudyLayout") -> pd.DataFrame:
+    """Return the intervals of the methods and, after them, of what they are held against."""
+    paths = (layout.intervals, layout.comparator_table(layout.intervals.stem))
+    tables = [table for path in paths if not (table := _read_table(path, INTERVAL_COLUMNS)).empty]
+    return pd.concat(tables, ignore_index=True) if tables else _read_table(paths[0], INTERVAL_COLUMNS)
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

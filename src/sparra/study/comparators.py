@@ -23,7 +23,8 @@ from sparra.survival.fusion import fit_late_fusion
 from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores, SurvivalCurves
 from sparra.survival.time_grid import TimeGrid
 
-NULL = Name("none", "null", "Kaplan–Meier")
+# Not "null", which table readers take for a missing value.
+NULL = Name("none", "none", "Kaplan–Meier")
 CLINICAL = Name("clinical", "clinical", "Cox")
 LATE = "late fusion"
 WITH_CLINICAL = "clinical + "

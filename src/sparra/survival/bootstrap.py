@@ -6,7 +6,7 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from sparra.survival.concordance import comparable_pairs, pair_scores
+from sparra.survival.concordance import weighted_c
 from sparra.survival.outcomes import FloatArray, FollowUp
 
 METHOD = ["modality", "aggregator", "model"]
@@ -57,7 +57,11 @@ def _names(method: Hashable) -> tuple[Hashable, ...]:
 
 def _interval(table: pd.DataFrame, subjects: np.ndarray, weights: FloatArray) -> tuple[float, float, float, str]:
     folds = [
-        _weighted_c(fold, weights[:, np.searchsorted(subjects, fold["subject_id"].astype(str))])
+        weighted_c(
+            FollowUp(fold["time"].to_numpy(), fold["event"].to_numpy()),
+            fold["risk"].to_numpy(dtype=np.float64),
+            weights[:, np.searchsorted(subjects, fold["subject_id"].astype(str))],
+        )
         for _, fold in table.groupby("fold")
     ]
     values = np.vstack(folds)
@@ -69,17 +73,3 @@ def _interval(table: pd.DataFrame, subjects: np.ndarray, weights: FloatArray) ->
         return math.nan, math.nan, math.nan, "no two subjects of a fold can be compared"
     lower, upper = np.nanpercentile(mean[1:], _PERCENTILES)
     return float(mean[0]), float(lower), float(upper), ""
-
-
-def _weighted_c(fold: pd.DataFrame, weights: FloatArray) -> FloatArray:
-    """Return Harrell's C of one fold for each row of subject weights (B, n_fold), shape (B,).
-
-    A patient drawn k times counts k-fold, so C is a ratio of quadratic forms in the counts.
-    """
-    comparable = comparable_pairs(FollowUp(fold["time"].to_numpy(), fold["event"].to_numpy())).astype(np.float64)
-    concordant = comparable * pair_scores(fold["risk"].to_numpy(dtype=np.float64))
-    numerator = np.einsum("bi,bi->b", weights @ concordant, weights)
-    denominator = np.einsum("bi,bi->b", weights @ comparable, weights)
-    undefined = np.full(len(weights), np.nan)
-    ratio: FloatArray = np.divide(numerator, denominator, out=undefined, where=denominator > 0)
-    return ratio
