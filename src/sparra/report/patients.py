@@ -22,6 +22,7 @@ from sparra.report.overlay import patch_importance, patches_of_image
 from sparra.report.pictures import Picture, picture
 from sparra.report.results import AGGREGATOR_NAMES, arms
 from sparra.report.settings import ReportSettings
+from sparra.survival.summary import NETWORK
 
 # The study room imports this one, so its layout is known here as a type only.
 if TYPE_CHECKING:
@@ -87,23 +88,39 @@ def _importance_exists(layout: "StudyLayout", predictions: pd.DataFrame, modalit
 
 
 def extreme_patients(predictions: pd.DataFrame, modality: str, aggregator: str, count: int) -> list[Patient]:
-    """Return the patients of highest and of lowest out-of-fold risk.
-
-    Each fold has a network of its own with a scale of its own, so risks are standardised within the fold
-    before they are ranked.
-    """
-    arm = predictions[(predictions["modality"] == modality) & (predictions["aggregator"] == aggregator)]
-    model = "network" if "network" in set(arm["model"]) else min(set(arm["model"]))
-    rows = one_row_a_patient(arm[(arm["model"] == model) & arm["risk"].notna()])
-    by_fold = rows.groupby("fold")["risk"]
-    spread = by_fold.transform("std").replace(0.0, np.nan)
-    scores = ((rows["risk"] - by_fold.transform("mean")) / spread).fillna(0.0)
-    ranked = rows.assign(percentile=scores.rank(pct=True) * 100, score=scores).sort_values("score", kind="stable")
+    """Return the patients of highest and of lowest out-of-fold risk."""
+    ranked = ranked_patients(predictions, modality, aggregator)
     count = min(count, len(ranked) // 2)
     highest, lowest = ranked.iloc[::-1].iloc[:count], ranked.iloc[:count]
     return [_patient(row, "highest") for row in highest.to_dict("records")] + [
         _patient(row, "lowest") for row in lowest.to_dict("records")
     ]
+
+
+def ranked_patients(
+    predictions: pd.DataFrame, modality: str, aggregator: str, model: str | None = None
+) -> pd.DataFrame:
+    """Return one row a patient by rising out-of-fold risk, with its ``percentile``.
+
+    Each fold has a network of its own with a scale of its own, so risks are standardised within the fold
+    before they are ranked.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+    modality, aggregator : str
+    model : str, optional
+        Whose risk; by default the network's own, or the first by name where there is none.
+    """
+    arm = predictions[(predictions["modality"] == modality) & (predictions["aggregator"] == aggregator)]
+    if model is None:
+        model = NETWORK if NETWORK in set(arm["model"]) else min(set(arm["model"]))
+    rows = one_row_a_patient(arm[(arm["model"] == model) & arm["risk"].notna()])
+    by_fold = rows.groupby("fold")["risk"]
+    spread = by_fold.transform("std").replace(0.0, np.nan)
+    scores = ((rows["risk"] - by_fold.transform("mean")) / spread).fillna(0.0)
+    ranked = rows.assign(percentile=scores.rank(pct=True) * 100, score=scores)
+    return ranked.sort_values("score", kind="stable")
 
 
 def _patient(row: Mapping[object, object], extreme: str) -> Patient:
@@ -123,7 +140,7 @@ def importance_maps(layout: "StudyLayout", modality: str, aggregator: str, patie
     maps: list[Picture | str] = []
     for image_modality in MODALITIES_OF.get(modality, ()):
         try:
-            importance = _read_importance(folder, f"{image_modality}/{patient.subject_id}")
+            importance = read_importance(folder, f"{image_modality}/{patient.subject_id}")
             if importance is None:
                 maps.append(f"The model used no {IMAGE_WORD[image_modality]} of this patient.")
             else:
@@ -133,7 +150,21 @@ def importance_maps(layout: "StudyLayout", modality: str, aggregator: str, patie
     return maps
 
 
-def _read_importance(folder: Path, key: str) -> NDArray[np.float64] | None:
+def read_importance(folder: Path, key: str) -> NDArray[np.float64] | None:
+    """Read the importance of one subject's nodes, shape (n_nodes,); None where the model used no such image.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a trained aggregation.
+    key : str
+        ``<modality>/<subject_id>``.
+
+    Raises
+    ------
+    UserError
+        If the file is absent or damaged.
+    """
     path = folder / "importance.safetensors"
     try:
         with safe_open(path, framework="numpy") as tensors:
