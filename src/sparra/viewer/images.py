@@ -53,20 +53,20 @@ class OpenImages:
         """Lease a CT, or the region kept with its features."""
         return self._volumes.lease(key)
 
-    def layer(self, key: str, modality: str, aggregator: str) -> Layer | None:
+    def layer(self, image: ViewedImage, modality: str, aggregator: str) -> Layer | None:
         """Return the importance of an image's patches, None where the method has not used the image."""
-        return self._layers(key, modality, aggregator)
+        return self._layers(image, modality, aggregator)
 
     def close(self) -> None:
         """Close what is open."""
         self._slides.close_idle()
         self._volumes.close_idle()
 
-    def _find_layer(self, key: str, modality: str, aggregator: str) -> Layer | None:
-        return importance_layer(self._study, self._study.images[key], modality, aggregator)
+    def _find_layer(self, image: ViewedImage, modality: str, aggregator: str) -> Layer | None:
+        return importance_layer(self._study, image, modality, aggregator)
 
     def _open_slide(self, key: str) -> tuple[SlidePicture, Pyramid]:
-        image = self._study.images[key]
+        image = self._study.images["slide", key]
         if image.record is None:
             preview = self._kept(image)
             thumbnail = Thumbnail(preview)
@@ -76,7 +76,7 @@ class OpenImages:
         return slide, pyramid_of(slide)
 
     def _open_volume(self, key: str) -> Volume:
-        image = self._study.images[key]
+        image = self._study.images["ct", key]
         if image.record is None:
             return Volume(self._kept(image))
         settings = _stage_settings(CtSettings, self._study, "ct")

@@ -13,7 +13,7 @@ from sparra.viewer.colours import heat_png, line_png, palette, rgb_png, windowed
 from sparra.viewer.images import OpenImages
 from sparra.viewer.layers import Layer
 from sparra.viewer.security import POLICY, REPORT_POLICY, file_within
-from sparra.viewer.study import ViewedStudy
+from sparra.viewer.study import ViewedImage, ViewedStudy
 from sparra.viewer.tiles import TILE_PX, paint_tile, read_tile
 from sparra.viewer.volumes import PLANES
 
@@ -132,9 +132,9 @@ class Routes:
 
     def _slide(self, rest: tuple[str, ...], query: Mapping[str, str]) -> Answer:
         key, what, *more = rest
-        self._require(key, "slide")
+        image = self._study.images["slide", key]
         if what == "info.json":
-            return self._slide_facts(key, query)
+            return self._slide_facts(image, query)
         level, column, row = (_number(part) for part in more)
         with self._images.slide(key) as (slide, pyramid):
             tile = pyramid.tile(level, column, row)
@@ -144,11 +144,11 @@ class Routes:
                 return _png(rgb_png(read_tile(slide, tile)))
         if what != "heat":
             raise NotFound
-        layer = self._layer(key, query)
+        layer = self._layer(image, query)
         return _png(heat_png(paint_tile(tile, layer.positions, layer.patch_size, layer.values), 0.0, layer.highest))
 
-    def _slide_facts(self, key: str, query: Mapping[str, str]) -> Answer:
-        with self._images.slide(key) as (_, pyramid):
+    def _slide_facts(self, image: ViewedImage, query: Mapping[str, str]) -> Answer:
+        with self._images.slide(image.key) as (_, pyramid):
             facts: dict[str, Any] = {
                 "width": pyramid.width_px,
                 "height": pyramid.height_px,
@@ -158,15 +158,15 @@ class Routes:
                 "last_level": pyramid.last_level,
             }
         focus: Callable[[Layer], Any] = lambda layer: layer.focus.tolist()  # noqa: E731
-        return _json(facts | self._layer_facts(key, query, focus))
+        return _json(facts | self._layer_facts(image, query, focus))
 
     def _ct(self, rest: tuple[str, ...], query: Mapping[str, str]) -> Answer:
         key, what, *more = rest
-        self._require(key, "ct")
+        image = self._study.images["ct", key]
         if what == "info.json":
             with self._images.volume(key) as volume:
                 facts = {"planes": volume.describe(), "outline": volume.preview.mask is not None}
-                return _json(facts | self._layer_facts(key, query, lambda layer: volume.slice_of(layer.focus)))
+                return _json(facts | self._layer_facts(image, query, lambda layer: volume.slice_of(layer.focus)))
         plane, index = more[0], _number(more[1])
         if plane not in PLANES or len(more) != 2:
             raise NotFound
@@ -177,26 +177,24 @@ class Routes:
                 return _png(line_png(volume.outline(plane, index)))
             if what != "heat":
                 raise NotFound
-            layer = self._layer(key, query)
+            layer = self._layer(image, query)
             painted = volume.heat(plane, index, layer.positions, layer.patch_size, layer.values)
         return _png(heat_png(painted, 0.0, layer.highest))
 
-    def _require(self, key: str, modality: str) -> None:
-        if self._study.images[key].modality != modality:
-            raise NotFound
-
-    def _layer(self, key: str, query: Mapping[str, str]) -> Layer:
-        layer = self._images.layer(key, query["modality"], query["aggregator"])
+    def _layer(self, image: ViewedImage, query: Mapping[str, str]) -> Layer:
+        layer = self._images.layer(image, query["modality"], query["aggregator"])
         if layer is None:
             raise NotFound
         return layer
 
-    def _layer_facts(self, key: str, query: Mapping[str, str], place: Callable[[Layer], Any]) -> dict[str, Any]:
+    def _layer_facts(
+        self, image: ViewedImage, query: Mapping[str, str], place: Callable[[Layer], Any]
+    ) -> dict[str, Any]:
         """Tell whether there is importance to show, up to which value, and where it is highest."""
-        original = self._study.images[key].record is not None
+        original = image.record is not None
         note = "" if original else "The original is not there: this is the small picture kept with the features."
         try:
-            layer = self._images.layer(key, query["modality"], query["aggregator"])
+            layer = self._images.layer(image, query["modality"], query["aggregator"])
         except UserError as error:
             return {"heat": None, "note": note, "heat_note": f"No importance: {error.what}."}
         if layer is None:

@@ -54,8 +54,7 @@ class ViewedStudy:
     Attributes
     ----------
     results : StudyResults
-    images : mapping of str to ViewedImage
-        By key.
+    images : mapping of (modality, key) to ViewedImage
     """
 
     def __init__(self, layout: StudyLayout) -> None:
@@ -160,11 +159,11 @@ def _curves(ranked: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     return curves
 
 
-def _images(layout: StudyLayout, settings: Mapping[str, Any]) -> dict[str, ViewedImage]:
+def _images(layout: StudyLayout, settings: Mapping[str, Any]) -> dict[tuple[str, str], ViewedImage]:
     """Return the images whose features the study holds, in the order of their graphs."""
     records = {record.key: record for record in _records(settings)}
     subjects = pd.read_csv(layout.subjects, dtype=str, keep_default_na=False)["subject_id"]
-    images: dict[str, ViewedImage] = {}
+    images: dict[tuple[str, str], ViewedImage] = {}
     for subject_id in subjects:
         for modality in MODALITIES:
             graph = layout.graph(modality, subject_key(subject_id))
@@ -172,7 +171,7 @@ def _images(layout: StudyLayout, settings: Mapping[str, Any]) -> dict[str, Viewe
                 record = records.get(key)
                 if record is not None and (not record.path.exists() or is_bag_file(record.path)):
                     record = None
-                images[key] = ViewedImage(key, subject_id, modality, record)
+                images[modality, key] = ViewedImage(key, subject_id, modality, record)
     return images
 
 

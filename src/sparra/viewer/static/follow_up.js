@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const BOX = { left: 40, right: 450, top: 10, bottom: 158 };
-const COLOURS = { low: "#0072b2", high: "#b84a00" };
+const COLOURS = { low: "#00609a", high: "#9c3d00" };
 
 export function showFollowUp(patient, curves, unit) {
   const survival = patient.group && curves[patient.group] ? survivalAt(curves[patient.group], patient.time) : null;

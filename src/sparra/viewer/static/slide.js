@@ -24,6 +24,7 @@ export class SlidePane {
     });
     this.viewer.canvas.setAttribute("aria-label", "Slide: arrow keys move it, plus and minus zoom");
     this.viewer.canvas.setAttribute("role", "application");
+    this.viewer.addHandler("canvas-key", (event) => this.press(event));
     for (const event of ["animation", "open", "resize"]) this.viewer.addHandler(event, () => this.drawBar());
   }
 
@@ -87,6 +88,15 @@ export class SlidePane {
       viewport.zoomBy(Number(how));
       viewport.applyConstraints();
     }
+  }
+
+  press(event) {
+    const key = event.originalEvent.key;
+    if (key === "+" || key === "=") this.zoom("2");
+    else if (key === "-" || key === "_") this.zoom("0.5");
+    // A slide turned or mirrored by a slip of the finger is read wrongly.
+    else if (!"rfjk".includes(key.toLowerCase())) return;
+    event.preventDefaultAction = true;
   }
 
   goToFocus() {
