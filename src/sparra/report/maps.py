@@ -13,10 +13,11 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from sparra.bags.preview import Preview
-from sparra.report.overlay import PatientVolume, focus_patch, paint, patient_volume
+from sparra.maps.paint import paint
+from sparra.maps.pictures import COLOUR_MAP
+from sparra.report.overlay import PatientVolume, focus_patch, patient_volume
 from sparra.report.pictures import INK, STYLE
 
-COLOUR_MAP = "viridis"
 CT_WINDOW_HU = (-160.0, 240.0)
 WIDTH_INCHES = 8.6
 
