@@ -14,7 +14,7 @@ from sparra.pathology.slide import Slide
 from sparra.viewer.colours import heat_png, palette, windowed
 from sparra.viewer.tiles import TILE_PX, Pyramid, Thumbnail, paint_tile, read_tile
 
-METHOD = "modality=joint&aggregator=sparra"
+METHOD = "modality=joint&aggregator=sparra&layer=importance"
 
 
 def pixels_of(body: bytes) -> np.ndarray:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from sparra.bags.bag import Bag, Modality
 from sparra.bags.preview import Preview
@@ -17,8 +16,9 @@ from sparra.cohort.tables import subject_key
 from sparra.errors import UserError
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.store import read_graph
+from sparra.maps.out_of_fold import FILE, out_of_fold_scores
+from sparra.maps.scores import NodeScores, patch_importance, patches_of_image
 from sparra.report.maps import draw_ct_map, draw_slide_map
-from sparra.report.overlay import patch_importance, patches_of_image
 from sparra.report.pictures import Picture, picture
 from sparra.report.results import AGGREGATOR_NAMES, arms
 from sparra.report.settings import ReportSettings
@@ -83,7 +83,7 @@ def mapped_model(layout: "StudyLayout", predictions: pd.DataFrame, settings: Rep
 
 def _importance_exists(layout: "StudyLayout", predictions: pd.DataFrame, modality: str, aggregator: str) -> bool:
     folds = predictions.loc[predictions["modality"] == modality, "fold"].unique()
-    paths = (layout.model(modality, aggregator, int(fold)) / "importance.safetensors" for fold in folds)
+    paths = (layout.model(modality, aggregator, int(fold)) / FILE for fold in folds)
     return any(path.exists() for path in paths)
 
 
@@ -135,63 +135,45 @@ def _patient(row: Mapping[object, object], extreme: str) -> Patient:
 
 
 def importance_maps(layout: "StudyLayout", modality: str, aggregator: str, patient: Patient) -> list[Picture | str]:
-    """Return a map, or a sentence why there is none, for each modality of the model."""
-    folder = layout.model(modality, aggregator, patient.fold)
+    """Return a map, or a sentence why there is none, for each modality of the model.
+
+    Importance is averaged over all models in whose test part the patient was.
+    """
+    folders = sorted(layout.model(modality, aggregator, patient.fold).parent.glob("fold-*"))
     maps: list[Picture | str] = []
     for image_modality in MODALITIES_OF.get(modality, ()):
         try:
-            importance = read_importance(folder, f"{image_modality}/{patient.subject_id}")
-            if importance is None:
+            nodes = out_of_fold_scores(folders, image_modality, patient.subject_id)
+            if nodes is None:
                 maps.append(f"The model used no {IMAGE_WORD[image_modality]} of this patient.")
             else:
-                maps.append(_map(layout, image_modality, patient.subject_id, importance))
+                maps.append(_map(layout, image_modality, patient.subject_id, nodes))
         except UserError as error:
             maps.append(f"No map of the {IMAGE_WORD[image_modality]}: {error}")
     return maps
 
 
-def read_importance(folder: Path, key: str) -> NDArray[np.float64] | None:
-    """Read the importance of one subject's nodes, shape (n_nodes,); None where the model used no such image.
-
-    Parameters
-    ----------
-    folder : Path
-        Of a trained aggregation.
-    key : str
-        ``<modality>/<subject_id>``.
-
-    Raises
-    ------
-    UserError
-        If the file is absent or damaged.
-    """
-    path = folder / "importance.safetensors"
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            return tensors.get_tensor(key).astype(np.float64) if key in tensors.keys() else None  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError) as error:
-        raise UserError(f"the importance cannot be read ({error})", path, "Train this fold again") from None
-
-
-def _map(layout: "StudyLayout", modality: Modality, subject_id: str, importance: NDArray[np.float64]) -> Picture | str:
+def _map(layout: "StudyLayout", modality: Modality, subject_id: str, nodes: NodeScores) -> Picture | str:
     graph = read_graph(_existing(layout.graph(modality, subject_key(subject_id)), "graph"))
-    if len(importance) != len(graph):
+    if len(nodes.score) != len(graph):
         raise UserError(
-            f"the importance has {len(importance)} values for {len(graph)} nodes",
+            f"the importance has {len(nodes.score)} values for {len(graph)} nodes",
             mend="Train the models again",
         )
-    values = patch_importance(graph, importance)
+    values, spread = patch_importance(graph, nodes.score), patch_importance(graph, nodes.score_sd)
     shares = np.asarray([values[patches_of_image(graph, i)].sum() for i in range(len(graph.images))])
     image = int(shares.argmax())
     path = _existing(layout.bag(modality, graph.images[image]), "bag of features")
     bag, preview = read_bag(path), read_preview(path)
-    values = values[patches_of_image(graph, image)]
+    patches = patches_of_image(graph, image)
+    values, spread = values[patches], spread[patches]
     obstacle = _obstacle(bag, preview, values)
     if obstacle or preview is None or bag.positions is None or bag.patch_size is None:
         return f"No map of the {IMAGE_WORD[modality]}: {obstacle}"
     draw = draw_ct_map if modality == "ct" else draw_slide_map
-    figure = draw(preview, bag.positions, bag.patch_size, values)
-    return picture(figure, _alt(modality, subject_id, values), _caption(modality, graph, shares, values))
+    figure = draw(preview, bag.positions, bag.patch_size, values, spread if np.isfinite(spread).all() else None)
+    words = f"{_caption(modality, graph, shares, values)} Standard deviation: {nodes.spread}."
+    return picture(figure, _alt(modality, subject_id, values), words)
 
 
 def _existing(path: Path, what: str) -> Path:

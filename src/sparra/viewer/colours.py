@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparra.report.maps import COLOUR_MAP
+from sparra.maps.pictures import COLOUR_MAP
 
 TRANSPARENT = 0
 #: Fast on a loopback, where a smaller file gains nothing.

@@ -13,7 +13,7 @@ from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.radiology.settings import CtSettings
 from sparra.settings import Settings
-from sparra.viewer.layers import Layer, importance_layer
+from sparra.viewer.layers import Layer, layer_of
 from sparra.viewer.lease import Leases
 from sparra.viewer.study import ViewedImage, ViewedStudy
 from sparra.viewer.tiles import Pyramid, SlidePicture, Thumbnail, pyramid_of
@@ -63,7 +63,7 @@ class OpenImages:
         self._volumes.close_idle()
 
     def _find_layer(self, image: ViewedImage, modality: str, aggregator: str) -> Layer | None:
-        return importance_layer(self._study, image, modality, aggregator)
+        return layer_of(self._study, image, modality, aggregator)
 
     def _open_slide(self, key: str) -> tuple[SlidePicture, Pyramid]:
         image = self._study.images["slide", key]

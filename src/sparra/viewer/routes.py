@@ -145,7 +145,9 @@ class Routes:
         if what != "heat":
             raise NotFound
         layer = self._layer(image, query)
-        return _png(heat_png(paint_tile(tile, layer.positions, layer.patch_size, layer.values), 0.0, layer.highest))
+        values = layer.values(query["layer"])
+        painted = paint_tile(tile, layer.positions, layer.patch_size, values)
+        return _png(heat_png(painted, 0.0, float(values.max())))
 
     def _slide_facts(self, image: ViewedImage, query: Mapping[str, str]) -> Answer:
         with self._images.slide(image.key) as (_, pyramid):
@@ -178,8 +180,9 @@ class Routes:
             if what != "heat":
                 raise NotFound
             layer = self._layer(image, query)
-            painted = volume.heat(plane, index, layer.positions, layer.patch_size, layer.values)
-        return _png(heat_png(painted, 0.0, layer.highest))
+            values = layer.values(query["layer"])
+            painted = volume.heat(plane, index, layer.positions, layer.patch_size, values)
+        return _png(heat_png(painted, 0.0, float(values.max())))
 
     def _layer(self, image: ViewedImage, query: Mapping[str, str]) -> Layer:
         layer = self._images.layer(image, query["modality"], query["aggregator"])
@@ -199,7 +202,13 @@ class Routes:
             return {"heat": None, "note": note, "heat_note": f"No importance: {error.what}."}
         if layer is None:
             return {"heat": None, "note": note, "heat_note": "This method did not use this image."}
-        heat = {"highest": layer.highest, "patches": len(layer.values), "focus": place(layer)}
+        heat = {
+            "highest": float(layer.score.max()),
+            "highest_sd": float(layer.score_sd.max()) if layer.has_sd else None,
+            "spread": layer.spread,
+            "patches": len(layer.score),
+            "focus": place(layer),
+        }
         return {"heat": heat, "note": note, "heat_note": ""}
 
 

@@ -14,7 +14,7 @@ from sparra.cohort.tables import ImageRecord, read_images, subject_key
 from sparra.errors import UserError
 from sparra.graphs.store import read_graph
 from sparra.modality import MODALITIES, Modality
-from sparra.report.patients import one_row_a_patient, ranked_patients
+from sparra.report.patients import ranked_patients
 from sparra.report.results import StudyResults, arms, describe, in_order, read_results
 from sparra.study.layout import StudyLayout
 from sparra.study.settings import read_study
@@ -111,13 +111,11 @@ class ViewedStudy:
         ]
         return {"patients": rows, "curves": _curves(ranked)}
 
-    def fold_of(self, modality: str, aggregator: str, subject_id: str) -> int | None:
-        """Return the fold whose network did not see a patient, None where the method has not predicted it."""
+    def folds(self, modality: str, aggregator: str) -> list[int]:
+        """Return the folds of a method; none for one that the study does not have."""
         table = self.results.predictions
-        rows = table[
-            (table["modality"] == modality) & (table["aggregator"] == aggregator) & (table["subject_id"] == subject_id)
-        ]
-        return None if rows.empty else int(one_row_a_patient(rows)["fold"].iloc[0])
+        rows = table[(table["modality"] == modality) & (table["aggregator"] == aggregator)]
+        return sorted({int(fold) for fold in rows["fold"]})
 
 
 def find_study(path: Path) -> StudyLayout:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sparra.bags.preview import Preview
+from sparra.maps.paint import paint
 from sparra.pathology.slide import LARGEST_BLOCK_PX, Slide
-from sparra.report.overlay import paint
 
 TILE_PX = 256
 

@@ -19,11 +19,12 @@ from scipy import ndimage
 from sparra.bags.preview import Preview
 from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
+from sparra.maps.paint import paint
 from sparra.radiology.geometry import Grid
 from sparra.radiology.io import Reading, read_ct, read_pair
 from sparra.radiology.masks.labels import Labels
 from sparra.report.maps import VIEWS, View
-from sparra.report.overlay import paint, patient_volume
+from sparra.report.overlay import patient_volume
 
 PLANES: Mapping[str, View] = {view.name.lower(): view for view in VIEWS}
 NO_PATCHES = np.zeros((0, 3))

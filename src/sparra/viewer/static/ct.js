@@ -1,6 +1,6 @@
 // The CT, slice by slice, with importance and the tumour's outline above.
 
-import { Pictures, getJson, pathOf, withQuery } from "./request.js";
+import { Pictures, getJson, isPainted, notesOf, pathOf, withQuery } from "./request.js";
 
 // Level and width in HU.
 const WINDOWS = {
@@ -59,12 +59,12 @@ export class CtPane {
     this.hide(key ? "Loading …" : "No CT of this patient");
     if (!key) return null;
     this.key = key;
-    this.query = { modality: method.modality, aggregator: method.aggregator };
+    this.query = { modality: method.modality, aggregator: method.aggregator, layer: method.layer };
     try {
       const facts = await getJson(withQuery(pathOf("ct", key, "info.json"), this.query));
       if (turn !== this.turn) return null;
       this.facts = facts;
-      this.note.textContent = [facts.note, facts.heat_note].filter(Boolean).join(" ");
+      this.note.textContent = notesOf(facts, method.layer);
       this.places = facts.heat ? { ...facts.heat.focus } : middle(facts.planes);
       this.outline.disabled = !facts.outline;
       document.getElementById("ct-focus").disabled = !facts.heat;
@@ -130,7 +130,7 @@ export class CtPane {
     const plane = this.plane.value;
     const [level, width] = WINDOWS[this.window.value];
     const paths = [withQuery(pathOf("ct", this.key, "picture", plane, index), { level, width })];
-    paths.push(this.facts.heat ? withQuery(pathOf("ct", this.key, "heat", plane, index), this.query) : null);
+    paths.push(isPainted(this.facts, this.query.layer) ? withQuery(pathOf("ct", this.key, "heat", plane, index), this.query) : null);
     paths.push(this.facts.outline && this.outline.checked ? pathOf("ct", this.key, "outline", plane, index) : null);
     return paths;
   }

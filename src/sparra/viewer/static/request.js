@@ -14,6 +14,16 @@ export function withQuery(path, values) {
   return `${path}?${new URLSearchParams(values)}`;
 }
 
+// Whether a layer of importance can be laid over an image.
+export function isPainted(facts, layer) {
+  return facts.heat !== null && (layer !== "sd" || facts.heat.highest_sd !== null);
+}
+
+export function notesOf(facts, layer) {
+  const lacking = facts.heat && !isPainted(facts, layer) ? `Standard deviation ${facts.heat.spread}.` : "";
+  return [facts.note, facts.heat_note, lacking].filter(Boolean).join(" ");
+}
+
 async function explain(response) {
   const text = response.status === 422 ? await response.text() : "";
   return text || `The server answered ${response.status}`;

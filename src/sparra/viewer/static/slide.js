@@ -1,6 +1,6 @@
 // The zoomable slide with its importance above.
 
-import { getJson, pathOf, withQuery } from "./request.js";
+import { getJson, isPainted, notesOf, pathOf, withQuery } from "./request.js";
 
 const FOCUS_UM = 1000;
 
@@ -32,7 +32,7 @@ export class SlidePane {
     const turn = ++this.turn;
     this.clear(key ? "Loading …" : "No slide of this patient");
     if (!key) return null;
-    const query = { modality: method.modality, aggregator: method.aggregator };
+    const query = { modality: method.modality, aggregator: method.aggregator, layer: method.layer };
     try {
       const facts = await getJson(withQuery(pathOf("slide", key, "info.json"), query));
       if (turn === this.turn) this.open(key, facts, query);
@@ -58,10 +58,10 @@ export class SlidePane {
     this.facts = facts;
     this.absent.hidden = true;
     this.element.hidden = false;
-    this.note.textContent = [facts.note, facts.heat_note].filter(Boolean).join(" ");
+    this.note.textContent = notesOf(facts, query.layer);
     this.viewer.addTiledImage({ tileSource: source(facts, (place) => pathOf("slide", key, "picture", ...place)) });
     this.viewer.world.addOnceHandler("add-item", () => this.viewer.viewport.goHome(true));
-    if (!facts.heat) return;
+    if (!isPainted(facts, query.layer)) return;
     const turn = this.turn;
     this.viewer.addTiledImage({
       tileSource: source(facts, (place) => withQuery(pathOf("slide", key, "heat", ...place), query)),

@@ -20,6 +20,7 @@ async function start() {
   state.study.methods.forEach((method, i) => byId("method").add(new Option(method.name, i)));
   byId("method").value = state.study.method;
   byId("method").addEventListener("change", () => chooseMethod().catch(tell));
+  byId("layer").addEventListener("change", () => ["slide", "ct"].forEach((kind) => showImage(kind).catch(tell)));
   byId("model").addEventListener("change", () => rank().catch(tell));
   for (const kind of ["slide", "ct"]) byId(`${kind}-which`).addEventListener("change", () => showImage(kind).catch(tell));
   window.addEventListener("hashchange", () => choosePatient(fromAddress(), false));
@@ -69,10 +70,13 @@ function offer(kind, images) {
 async function showImage(kind) {
   const legend = byId(`${kind}-legend`);
   legend.hidden = true;
-  const facts = await panes[kind].show(byId(`${kind}-which`).value, state.method);
-  if (!facts?.heat) return;
+  const layer = byId("layer").value;
+  const facts = await panes[kind].show(byId(`${kind}-which`).value, { ...state.method, layer });
+  const highest = layer === "sd" ? facts?.heat?.highest_sd : facts?.heat?.highest;
+  if (highest == null) return;
   legend.hidden = false;
-  legend.lastElementChild.textContent = `0 to ${percent(facts.heat.highest)} of the importance, per patch`;
+  const what = layer === "sd" ? `SD (${facts.heat.spread})` : "of the importance";
+  legend.lastElementChild.textContent = `0 to ${percent(highest)} ${what}, per patch`;
 }
 
 function percent(share) {
