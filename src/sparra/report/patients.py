@@ -22,6 +22,7 @@ from sparra.report.maps import draw_ct_map, draw_slide_map
 from sparra.report.pictures import Picture, picture
 from sparra.report.results import AGGREGATOR_NAMES, arms
 from sparra.report.settings import ReportSettings
+from sparra.report.trust import MapVerdict, map_verdicts
 from sparra.survival.summary import NETWORK
 
 # The study room imports this one, so its layout is known here as a type only.
@@ -140,6 +141,7 @@ def importance_maps(layout: "StudyLayout", modality: str, aggregator: str, patie
     Importance is averaged over all models in whose test part the patient was.
     """
     folders = sorted(layout.model(modality, aggregator, patient.fold).parent.glob("fold-*"))
+    verdicts = {found.modality: found for found in map_verdicts(layout, modality, aggregator)}
     maps: list[Picture | str] = []
     for image_modality in MODALITIES_OF.get(modality, ()):
         try:
@@ -147,13 +149,15 @@ def importance_maps(layout: "StudyLayout", modality: str, aggregator: str, patie
             if nodes is None:
                 maps.append(f"The model used no {IMAGE_WORD[image_modality]} of this patient.")
             else:
-                maps.append(_map(layout, image_modality, patient.subject_id, nodes))
+                maps.append(_map(layout, image_modality, patient.subject_id, nodes, verdicts[image_modality]))
         except UserError as error:
             maps.append(f"No map of the {IMAGE_WORD[image_modality]}: {error}")
     return maps
 
 
-def _map(layout: "StudyLayout", modality: Modality, subject_id: str, nodes: NodeScores) -> Picture | str:
+def _map(
+    layout: "StudyLayout", modality: Modality, subject_id: str, nodes: NodeScores, verdict: MapVerdict
+) -> Picture | str:
     graph = read_graph(_existing(layout.graph(modality, subject_key(subject_id)), "graph"))
     if len(nodes.score) != len(graph):
         raise UserError(
@@ -172,7 +176,7 @@ def _map(layout: "StudyLayout", modality: Modality, subject_id: str, nodes: Node
         return f"No map of the {IMAGE_WORD[modality]}: {obstacle}"
     draw = draw_ct_map if modality == "ct" else draw_slide_map
     figure = draw(preview, bag.positions, bag.patch_size, values, spread if np.isfinite(spread).all() else None)
-    words = f"{_caption(modality, graph, shares, values)} Standard deviation: {nodes.spread}."
+    words = f"{verdict.sentence} {_caption(modality, graph, shares, values)} Standard deviation: {nodes.spread}."
     return picture(figure, _alt(modality, subject_id, values), words)
 
 

@@ -16,6 +16,7 @@ from sparra.graphs.store import read_graph
 from sparra.modality import MODALITIES, Modality
 from sparra.report.patients import ranked_patients
 from sparra.report.results import StudyResults, arms, describe, in_order, read_results
+from sparra.report.trust import map_verdicts
 from sparra.study.layout import StudyLayout
 from sparra.study.settings import read_study
 from sparra.survival.groups import kaplan_meier
@@ -73,7 +74,16 @@ class ViewedStudy:
             arm = predictions[(predictions["modality"] == modality) & (predictions["aggregator"] == aggregator)]
             names = in_order(set(arm["model"]), (NETWORK,))
             words = describe(modality, aggregator, NETWORK).partition(" with ")[0]
-            methods.append({"modality": modality, "aggregator": aggregator, "models": names, "name": words})
+            verdicts = {v.modality: vars(v) for v in map_verdicts(self.layout, modality, aggregator)}
+            methods.append(
+                {
+                    "modality": modality,
+                    "aggregator": aggregator,
+                    "models": names,
+                    "name": words,
+                    "verdicts": verdicts,
+                }
+            )
         wanted = self.results.settings.get("report", {})
         return {
             "name": self.results.name,

@@ -73,10 +73,20 @@ async function showImage(kind) {
   const layer = byId("layer").value;
   const facts = await panes[kind].show(byId(`${kind}-which`).value, { ...state.method, layer });
   const highest = layer === "sd" ? facts?.heat?.highest_sd : facts?.heat?.highest;
+  showVerdict(kind, facts?.heat ? state.method.verdicts[kind] : null);
   if (highest == null) return;
   legend.hidden = false;
   const what = layer === "sd" ? `SD (${facts.heat.spread})` : "of the importance";
   legend.lastElementChild.textContent = `0 to ${percent(highest)} ${what}, per patch`;
+}
+
+// A map that failed its checks says so on its face.
+function showVerdict(kind, verdict) {
+  const text = byId(`${kind}-verdict`);
+  text.hidden = !verdict;
+  if (!verdict) return;
+  text.className = `verdict ${verdict.verdict}`;
+  text.textContent = verdict.sentence;
 }
 
 function percent(share) {
