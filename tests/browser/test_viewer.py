@@ -24,7 +24,7 @@ CT_PIXELS = """() => {
 def show(open_page: Any, client: Client, width: int = 1280) -> Any:
     seen = open_page(f"{client.server.url}#{WITH_IMAGES}", width)
     seen.page.wait_for_selector("#ct[data-slice]")
-    seen.page.wait_for_function("document.querySelector('#slide-bar span').textContent !== ''")
+    seen.page.wait_for_function("() => document.querySelector('#slide-bar span').textContent !== ''")
     seen.page.wait_for_load_state("networkidle")
     return seen
 
@@ -156,7 +156,7 @@ def test_the_ct_scrolls_by_wheel_key_and_slider_in_every_plane(open_page: Any, c
 def test_a_slice_keeps_the_proportions_of_the_patient(open_page: Any, client: Client) -> None:
     page = show(open_page, client).page
     page.locator("#plane").select_option("coronal")
-    page.wait_for_function("document.getElementById('ct-where').textContent.startsWith('Coronal')")
+    page.wait_for_function("() => document.getElementById('ct-where').textContent.startsWith('Coronal')")
     box = page.locator("#ct").bounding_box()
     assert box["width"] / box["height"] == pytest.approx((48 * 0.8) / (14 * 2.5), rel=0.01)
 
