@@ -33,6 +33,7 @@ CT_SPACING = (0.8, 0.8, 2.5)
 CT_DIRECTION = np.diag([-1.0, 1.0, -1.0])
 CT_ORIGIN = (30.0, -20.0, 500.0)
 HOT_SLIDE, HOT_CT = 37, 5  # the most important patches
+UNSURE_SLIDE = 20  # the slide's patch whose importance is least certain; the CT's has no standard deviation
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ def _put(layout: StudyLayout, bag: Bag, key: str, hot: int) -> None:
         tensors = load_file(path)
         if f"{bag.modality}/{WITH_IMAGES}" in tensors:
             tensors[f"{bag.modality}/{WITH_IMAGES}"] = (weights / weights.sum()).astype(np.float32)
+            if bag.modality == "slide":
+                tensors[f"sd/slide/{WITH_IMAGES}"] = np.where(np.arange(len(bag)) == UNSURE_SLIDE, 0.02, 0.01)
             save_file(tensors, path)
 
 

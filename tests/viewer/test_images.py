@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.report.conftest import make_slide
-from tests.viewer.conftest import CT_SHAPE, CT_SPACING, HOT_CT, HOT_SLIDE, MPP, SLIDE_PX, TILE_UM, Client, SeenStudy
+from tests.viewer.conftest import (
+    CT_SHAPE,
+    CT_SPACING,
+    HOT_CT,
+    HOT_SLIDE,
+    MPP,
+    SLIDE_PX,
+    TILE_UM,
+    UNSURE_SLIDE,
+    Client,
+    SeenStudy,
+)
 
 from sparra.pathology.slide import Slide
 from sparra.viewer.colours import heat_png, palette, windowed
@@ -60,6 +71,23 @@ def test_the_slides_heat_lies_on_its_tiles_to_the_pixel(seen_study: SeenStudy, c
     last = rgba_of(client.body(f"/slide/{seen_study.slide_key}/heat/{facts['last_level']}/4/0?{METHOD}"))
     covered = SLIDE_PX[0] * MPP // TILE_UM * TILE_UM / MPP - 4 * TILE_PX
     np.testing.assert_array_equal(last[..., 3] > 0, np.broadcast_to(np.arange(last.shape[1]) < covered, last.shape[:2]))
+
+
+def test_the_standard_deviation_is_a_layer_where_it_is_known(seen_study: SeenStudy, client: Client) -> None:
+    facts = json.loads(client.body(f"/slide/{seen_study.slide_key}/info.json?{METHOD}"))
+    assert facts["heat"]["highest_sd"] == pytest.approx(0.02)
+    assert facts["heat"]["spread"] == "posterior"
+    left, top = ((seen_study.slide_bag.positions[UNSURE_SLIDE] - TILE_UM / 2) / MPP).astype(int)
+    place = f"{facts['last_level']}/{left // TILE_PX}/{top // TILE_PX}"
+    address = f"/slide/{seen_study.slide_key}/heat/{place}?modality=joint&aggregator=sparra&layer=sd"
+    heat = rgba_of(client.body(address))
+    hottest = np.argwhere((heat[..., :3] == list(palette()[-3:])).all(axis=-1))
+    assert hottest.min(axis=0).tolist() == [top % TILE_PX, left % TILE_PX]
+    assert len(hottest) == (TILE_UM / MPP) ** 2
+    ct = json.loads(client.body(f"/ct/{seen_study.ct_key}/info.json?{METHOD}"))["heat"]
+    assert ct["highest_sd"] is None
+    assert "no posterior spread" in ct["spread"]
+    assert client.status(f"/ct/{seen_study.ct_key}/heat/axial/5?modality=joint&aggregator=sparra&layer=sd") == 404
 
 
 @pytest.mark.parametrize(("plane", "axis"), [("axial", 0), ("coronal", 1), ("sagittal", 2)])
