@@ -136,6 +136,11 @@ class StudyLayout:
         """CSV of what the checks of each trained aggregation's maps came to; see docs/maps.md."""
         return self.root / "maps" / "trust.csv"
 
+    @property
+    def map_verdicts(self) -> Path:
+        """CSV: trained_modality, aggregator, modality, verdict (trusted, failed or untested), sentence."""
+        return self.root / "maps" / "verdicts.csv"
+
     def evaluation(self, modality: str, aggregator: str, fold: int) -> Path:
         """Folder of one fold's survival models, metrics and predictions."""
         return self.root / "evaluation" / "folds" / f"{modality}-{aggregator}-{fold}"
