@@ -1,6 +1,6 @@
 """The trained aggregations whose maps are wanted, and the folders of their models."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,19 +45,25 @@ class Arm:
 
 
 def arms_of(
-    settings: StudySettings, layout: StudyLayout, index_path: Path, index: GraphIndex, folds: Folds
+    settings: StudySettings,
+    layout: StudyLayout,
+    index_path: Path,
+    index: GraphIndex,
+    folds: Folds,
+    all_trained: bool = False,
 ) -> list[Arm]:
-    """Return the trained aggregations that ``maps.aggregators`` asks for."""
+    """Return the trained aggregations that ``maps.aggregators`` asks for, or all."""
     found: dict[tuple[str, str], list[Path]] = {}
     for method in methods_of(settings, index, folds):
         if is_trained(settings, layout, index_path, method):
             folder = layout.model(method.modality, method.aggregator, method.fold)
             found.setdefault((method.modality, method.aggregator), []).append(folder)
-    wanted = _wanted(settings, {aggregator for _, aggregator in found})
+    trained = {aggregator for _, aggregator in found}
+    wanted = trained if all_trained else _wanted(settings, trained)
     return [Arm(*names, tuple(folders)) for names, folders in found.items() if names[1] in wanted]
 
 
-def _wanted(settings: StudySettings, trained: set[str]) -> Sequence[str]:
+def _wanted(settings: StudySettings, trained: set[str]) -> Collection[str]:
     asked = settings.maps.aggregators
     if ALL in asked:
         return sorted(trained)

@@ -18,7 +18,7 @@ from sparra.cohort.check import Cohort
 from sparra.cohort.problems import Problem
 from sparra.cohort.splits import Folds
 from sparra.cohort.tables import ImageRecord
-from sparra.files import atomic_path, write_text
+from sparra.files import atomic_path, read_json, write_text
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.picture import draw_graph
 from sparra.graphs.store import read_graph
@@ -40,7 +40,7 @@ from sparra.study.arms import Arm, arms_of
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import StudySettings
-from sparra.study.sidecar import begin, is_current, make_key, mark_done
+from sparra.study.sidecar import begin, is_current, make_key, mark_done, sidecar_path
 from sparra.study.stages import GraphIndex
 from sparra.study.trust import check_maps, label_for
 
@@ -109,6 +109,12 @@ class MapWork:
         """Whether the maps are complete and up to date."""
         return is_current(self.folder, "maps", self.inputs(), self.parameters())
 
+    @property
+    def present(self) -> bool:
+        """Whether maps are there that were made, with whatever settings, from the models as they are."""
+        sidecar = sidecar_path(self.folder)
+        return sidecar.exists() and is_current(self.folder, "maps", self.inputs(), read_json(sidecar)["parameters"])
+
 
 def write_maps(
     settings: StudySettings,
@@ -124,22 +130,31 @@ def write_maps(
         return []
     arms = arms_of(settings, layout, index_path, index, folds)
     problems = check_maps(settings, layout, index, arms, track) if settings.maps.trust else []
-    work = [each for arm in arms for each in _work_of(settings, cohort, layout, index, arm)]
+    wanted = settings.maps.subjects or sorted(index)
+    work = [each for arm in arms for each in _work_of(settings, cohort, layout, index, arm, wanted)]
     items = [Item(each.subject_id, str(each.folder), (each,)) for each in work if not each.current]
     problems += run_items("maps", write_image_maps, items, settings.n_workers, track)
-    rows = [_index_row(layout, each) for each in work if each.current]
+    # What earlier runs wrote of other subjects and aggregations stays listed as long as it is up to date.
+    everything = arms_of(settings, layout, index_path, index, folds, all_trained=True)
+    known = [each for arm in everything for each in _work_of(settings, cohort, layout, index, arm, sorted(index))]
+    rows = [_index_row(layout, each) for each in known if each.present]
     table = pd.DataFrame(rows, columns=INDEX_COLUMNS)
     write_text(layout.map_index, table.to_csv(index=False, lineterminator="\n"))
     return problems
 
 
 def _work_of(
-    settings: StudySettings, cohort: Cohort, layout: StudyLayout, index: GraphIndex, arm: Arm
+    settings: StudySettings,
+    cohort: Cohort,
+    layout: StudyLayout,
+    index: GraphIndex,
+    arm: Arm,
+    subjects: Sequence[str],
 ) -> list[MapWork]:
-    """List the images of the arm's subjects that were in some test part."""
+    """List the images of those subjects that were in some test part of the arm."""
     work = []
     records = {image.key: image for image in cohort.images}
-    for subject_id in settings.maps.subjects or sorted(index):
+    for subject_id in subjects:
         for modality in arm.image_modalities:
             path = index.get(subject_id, {}).get(modality)
             if path is None or out_of_fold_scores(arm.folders, modality, subject_id) is None:
