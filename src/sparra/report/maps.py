@@ -1,5 +1,6 @@
 """Importance drawn over a slide's thumbnail and over slices of a CT."""
 
+import textwrap
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -20,6 +21,7 @@ from sparra.report.pictures import INK, STYLE
 
 CT_WINDOW_HU = (-160.0, 240.0)
 WIDTH_INCHES = 8.6
+NOTE_CHARACTERS = 130
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def draw_slide_map(
     positions: NDArray[np.float64],
     patch_size: tuple[float, ...],
     values: NDArray[np.float64],
+    note: str = "",
     spread: NDArray[np.float64] | None = None,
 ) -> Figure:
     """Draw a slide's thumbnail: as scanned, and in grey under the importance of its patches and under its SD.
@@ -71,6 +74,8 @@ def draw_slide_map(
         Sides (x, y) in µm.
     values : ndarray of float64, shape (n_patches,)
         Importance; the colour scale runs from 0 to its largest value.
+    note : str
+        Written below, such as the verdict on the map.
     spread : ndarray of float64, shape (n_patches,), optional
         Its standard deviation, with a colour scale of its own.
     """
@@ -92,6 +97,7 @@ def draw_slide_map(
         for axes, title in ((plain, "Slide"), *((a, layer[0]) for a, layer in zip(mapped, layers, strict=True))):
             _bare(axes, title)
             _scale_bar(axes, extent, "black", "white")
+        _write_note(figure, note)
     return figure
 
 
@@ -100,6 +106,7 @@ def draw_ct_map(
     positions: NDArray[np.float64],
     patch_size: tuple[float, ...],
     values: NDArray[np.float64],
+    note: str = "",
     spread: NDArray[np.float64] | None = None,
 ) -> Figure:
     """Draw three slices through the most important patch: plain, and below with importance and with its SD.
@@ -114,6 +121,8 @@ def draw_ct_map(
         Sides (x, y, z) in mm.
     values : ndarray of float64, shape (n_patches,)
         Importance; the colour scale runs from 0 to its largest value.
+    note : str
+        Written below, such as the verdict on the map.
     spread : ndarray of float64, shape (n_patches,), optional
         Its standard deviation, with a colour scale of its own.
     """
@@ -140,6 +149,7 @@ def draw_ct_map(
                 _outline(axes, volume, view, focus, extent)
                 _bare(axes, title)
             _colour_bar(figure, scale, grid[number, :], label)
+        _write_note(figure, note)
     return figure
 
 
@@ -263,6 +273,11 @@ def _colour_bar(figure: Figure, scale: ScalarMappable, axes: object, label: str)
     bar = figure.colorbar(scale, ax=axes, shrink=0.85, pad=0.02, format=percent)  # type: ignore[arg-type]
     bar.set_label(label, color=INK, fontsize=8)
     bar.outline.set_visible(False)
+
+
+def _write_note(figure: Figure, note: str) -> None:
+    if note:
+        figure.supxlabel("\n".join(textwrap.wrap(note, NOTE_CHARACTERS)), fontsize=8, color=INK)
 
 
 def _figure_size(extent: tuple[float, ...], columns: int, rows: int) -> tuple[float, float]:

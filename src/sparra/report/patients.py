@@ -175,7 +175,10 @@ def _map(
     if obstacle or preview is None or bag.positions is None or bag.patch_size is None:
         return f"No map of the {IMAGE_WORD[modality]}: {obstacle}"
     draw = draw_ct_map if modality == "ct" else draw_slide_map
-    figure = draw(preview, bag.positions, bag.patch_size, values, spread if np.isfinite(spread).all() else None)
+    # A map that fails its checks says so in the picture itself, which may be cut out of the page.
+    note = verdict.sentence if verdict.verdict == "failed" else ""
+    known = spread if np.isfinite(spread).all() else None
+    figure = draw(preview, bag.positions, bag.patch_size, values, note=note, spread=known)
     words = f"{verdict.sentence} {_caption(modality, graph, shares, values)} Standard deviation: {nodes.spread}."
     return picture(figure, _alt(modality, subject_id, values), words)
 
