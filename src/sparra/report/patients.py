@@ -179,7 +179,8 @@ def _map(
     note = verdict.sentence if verdict.verdict == "failed" else ""
     known = spread if np.isfinite(spread).all() else None
     figure = draw(preview, bag.positions, bag.patch_size, values, note=note, spread=known)
-    words = f"{verdict.sentence} {_caption(modality, graph, shares, values)} Standard deviation: {nodes.spread}."
+    told = "This map failed its checks, see above." if note else verdict.sentence
+    words = f"{told} {_caption(modality, graph, shares, values)} Standard deviation: {nodes.spread}."
     return picture(figure, _alt(modality, subject_id, values), words)
 
 
