@@ -60,7 +60,6 @@ def draw_slide_map(
     patch_size: tuple[float, ...],
     values: NDArray[np.float64],
     note: str = "",
-    quantity: str = "",
 ) -> Figure:
     """Draw a slide's thumbnail twice: as scanned, and in grey under the importance of its patches.
 
@@ -76,8 +75,6 @@ def draw_slide_map(
         Importance; the colour scale runs from 0 to its largest value.
     note : str
         Written below, such as the verdict on the map.
-    quantity : str
-        What the values are, where they are not shares of the importance.
     """
     height, width = preview.pixels.shape[:2]
     size = (patch_size[0] / preview.spacing[0], patch_size[1] / preview.spacing[1])
@@ -94,7 +91,7 @@ def draw_slide_map(
         for axes, title in ((plain, "Slide"), (mapped, "Importance")):
             _bare(axes, title)
             _scale_bar(axes, extent, "black", "white")
-        _colour_bar(figure, scale, mapped, quantity)
+        _colour_bar(figure, scale, mapped)
         _write_note(figure, note)
     return figure
 
@@ -105,7 +102,6 @@ def draw_ct_map(
     patch_size: tuple[float, ...],
     values: NDArray[np.float64],
     note: str = "",
-    quantity: str = "",
 ) -> Figure:
     """Draw three slices through the most important patch, plain above and with importance below.
 
@@ -121,8 +117,6 @@ def draw_ct_map(
         Importance; the colour scale runs from 0 to its largest value.
     note : str
         Written below, such as the verdict on the map.
-    quantity : str
-        What the values are, where they are not shares of the importance.
     """
     volume = patient_volume(preview, positions)
     focus = volume.centres[focus_patch(positions, values)]
@@ -143,7 +137,7 @@ def draw_ct_map(
                 _outline(grid[row, column], volume, view, focus, extent)
                 _bare(grid[row, column], title)
         if scale is not None:
-            _colour_bar(figure, scale, grid[1, :], quantity)
+            _colour_bar(figure, scale, grid[1, :])
         _write_note(figure, note)
     return figure
 
@@ -255,10 +249,10 @@ def _scale_bar(axes: Axes, extent: tuple[float, ...], colour: str, rim: str) -> 
     axes.text(start, 0.07, label, transform=axes.transAxes, fontsize=8, color=colour, path_effects=words)
 
 
-def _colour_bar(figure: Figure, scale: ScalarMappable, axes: object, quantity: str) -> None:
-    form = None if quantity else PercentFormatter(xmax=1.0)
-    bar = figure.colorbar(scale, ax=axes, shrink=0.85, pad=0.02, format=form)  # type: ignore[arg-type]
-    bar.set_label(quantity or "Share of the importance, per patch", color=INK, fontsize=8)
+def _colour_bar(figure: Figure, scale: ScalarMappable, axes: object) -> None:
+    percent = PercentFormatter(xmax=1.0)
+    bar = figure.colorbar(scale, ax=axes, shrink=0.85, pad=0.02, format=percent)  # type: ignore[arg-type]
+    bar.set_label("Share of the importance, per patch", color=INK, fontsize=8)
     bar.outline.set_visible(False)
 
 

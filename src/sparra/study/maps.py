@@ -24,7 +24,7 @@ from sparra.graphs.picture import draw_graph
 from sparra.graphs.store import read_graph
 from sparra.maps.dicom import DICOM_WRITERS
 from sparra.maps.gallery import ct_patches, extremes, slide_tiles, write_gallery
-from sparra.maps.label import NORMALISED, MapLabel
+from sparra.maps.label import MapLabel
 from sparra.maps.ome import write_colour_tiff, write_scores_tiff
 from sparra.maps.out_of_fold import FILE, out_of_fold_scores
 from sparra.maps.pictures import colours_of, write_overlay
@@ -263,10 +263,10 @@ def _write_dicom(ready: _Ready) -> None:
 def _write_picture(ready: _Ready) -> None:
     if ready.preview is None:
         return
-    scores = ready.scores
+    # Raw, as its scale of colours says.
+    scores = image_scores(ready.graph, ready.nodes, ready.bag, ready.number)
     draw: Callable[..., Figure] = draw_ct_map if ready.work.modality == "ct" else draw_slide_map
-    quantity = "" if scores.normalisation == "none" else NORMALISED[scores.normalisation].capitalize()
-    figure = draw(ready.preview, scores.positions, scores.patch_size, scores.score, ready.work.label.sentence, quantity)
+    figure = draw(ready.preview, scores.positions, scores.patch_size, scores.score, ready.work.label.sentence)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
     with atomic_path(ready.work.folder / FILES["picture"]) as temporary:
