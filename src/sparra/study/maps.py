@@ -263,7 +263,8 @@ def _write_dicom(ready: _Ready) -> None:
 def _write_picture(ready: _Ready) -> None:
     if ready.preview is None:
         return
-    scores = ready.scores
+    # Raw, as its scale of colours says.
+    scores = image_scores(ready.graph, ready.nodes, ready.bag, ready.number)
     draw: Callable[..., Figure] = draw_ct_map if ready.work.modality == "ct" else draw_slide_map
     figure = draw(ready.preview, scores.positions, scores.patch_size, scores.score, ready.work.label.sentence)
     buffer = io.BytesIO()
