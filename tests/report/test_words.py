@@ -48,13 +48,17 @@ def test_headline_names_the_best_and_its_rival(joint_study: StudyLayout) -> None
         .groupby(["aggregator", "modality", "model"])["value"]
         .mean()
     )
-    sentences = headline(results_table(results.metrics), results.predictions)
+    sentences = headline(results_table(results.metrics), results.predictions, results.intervals)
     others = means[means.index.get_level_values("aggregator") != "sparra"]
     assert f"{means.max():.3f}" in sentences[0]
     assert "SPARRA" in sentences[0]
-    assert f"best of {len(means)} combinations" in sentences[0]
-    assert f"The best without SPARRA is {others.max():.3f}" in sentences[1]
-    assert f"40 subjects with {results.subjects['event'].sum()} events" in sentences[2]
+    assert (
+        f"On 40 patients with {results.predictions.drop_duplicates('subject_id')['event'].sum()} events" in sentences[0]
+    )
+    assert "SD" in sentences[0]
+    assert sentences[1].startswith("The best without SPARRA is ")
+    assert f"{others.max():.3f}" in sentences[1]
+    assert f"best of {len(means)} combinations" in sentences[2]
     assert "significant" not in " ".join(sentences)
 
 
@@ -63,9 +67,21 @@ def test_headline_is_as_plain_when_sparra_loses(joint_study: StudyLayout) -> Non
     worse = results.metrics.assign(
         value=np.where(results.metrics["aggregator"] == "sparra", 0.4, results.metrics["value"])
     )
-    sentences = headline(results_table(worse), results.predictions)
+    sentences = headline(results_table(worse), results.predictions, results.intervals)
     assert "SPARRA" not in sentences[0]
-    assert sentences[1].startswith("The best with SPARRA is 0.400")
+    assert sentences[1].startswith("The best with SPARRA is SPARRA on ")
+    assert "0.400" in sentences[1]
+
+
+def test_headline_tells_the_interval_of_its_number(joint_study: StudyLayout) -> None:
+    results = read_results(joint_study)
+    table = results_table(results.metrics)
+    rows = results.metrics.drop_duplicates(["modality", "aggregator", "model"])[["modality", "aggregator", "model"]]
+    intervals = rows.assign(lower=np.arange(len(rows)) / 1000 + 0.3, upper=np.arange(len(rows)) / 1000 + 0.8)
+    first = headline(table, results.predictions, intervals)[0]
+    means = results.metrics[results.metrics["metric"] == "c_index"].groupby(list(rows.columns))["value"].mean()
+    own = intervals.set_index(list(rows.columns)).loc[means.idxmax()]
+    assert f"{means.max():.3f} (95 % CI {own['lower']:.3f} to {own['upper']:.3f})" in first
 
 
 def test_protocol_is_the_studys_own(joint_study: StudyLayout) -> None:

@@ -1,5 +1,6 @@
 """Importance drawn over a slide's thumbnail and over slices of a CT."""
 
+import textwrap
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -13,12 +14,14 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from sparra.bags.preview import Preview
-from sparra.report.overlay import PatientVolume, focus_patch, paint, patient_volume
+from sparra.maps.paint import paint
+from sparra.maps.pictures import COLOUR_MAP
+from sparra.report.overlay import PatientVolume, focus_patch, patient_volume
 from sparra.report.pictures import INK, STYLE
 
-COLOUR_MAP = "viridis"
 CT_WINDOW_HU = (-160.0, 240.0)
 WIDTH_INCHES = 8.6
+NOTE_CHARACTERS = 130
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,10 @@ def draw_slide_map(
     positions: NDArray[np.float64],
     patch_size: tuple[float, ...],
     values: NDArray[np.float64],
+    note: str = "",
+    spread: NDArray[np.float64] | None = None,
 ) -> Figure:
-    """Draw a slide's thumbnail twice: as scanned, and in grey under the importance of its patches.
+    """Draw a slide's thumbnail: as scanned, and in grey under the importance of its patches and under its SD.
 
     Parameters
     ----------
@@ -69,23 +74,30 @@ def draw_slide_map(
         Sides (x, y) in µm.
     values : ndarray of float64, shape (n_patches,)
         Importance; the colour scale runs from 0 to its largest value.
+    note : str
+        Written below, such as the verdict on the map.
+    spread : ndarray of float64, shape (n_patches,), optional
+        Its standard deviation, with a colour scale of its own.
     """
     height, width = preview.pixels.shape[:2]
     size = (patch_size[0] / preview.spacing[0], patch_size[1] / preview.spacing[1])
-    painted = paint(preview.to_pixels(positions), size, values, (height, width))
+    layers = _layers(values, spread)
     spacing_mm = (preview.spacing[0] / 1000, preview.spacing[1] / 1000)
     extent = (0.0, width * spacing_mm[0], height * spacing_mm[1], 0.0)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=_figure_size(extent, columns=2, rows=1), layout="constrained")
-        plain, mapped = figure.subplots(1, 2)
+        figure = Figure(figsize=_figure_size(extent, columns=1 + len(layers), rows=1), layout="constrained")
+        plain, *mapped = figure.subplots(1, 1 + len(layers))
         plain.imshow(preview.pixels, extent=extent)
         grey = preview.pixels.astype(np.float64) @ np.asarray([0.299, 0.587, 0.114])
-        mapped.imshow(grey, extent=extent, cmap="gray", vmin=0, vmax=255)
-        scale = _lay_over(mapped, painted, extent, float(values.max()), alpha=0.7)
-        for axes, title in ((plain, "Slide"), (mapped, "Importance")):
+        for axes, (_, layer, label) in zip(mapped, layers, strict=True):
+            axes.imshow(grey, extent=extent, cmap="gray", vmin=0, vmax=255)
+            painted = paint(preview.to_pixels(positions), size, layer, (height, width))
+            scale = _lay_over(axes, painted, extent, float(layer.max()), alpha=0.7)
+            _colour_bar(figure, scale, axes, label)
+        for axes, title in ((plain, "Slide"), *((a, layer[0]) for a, layer in zip(mapped, layers, strict=True))):
             _bare(axes, title)
             _scale_bar(axes, extent, "black", "white")
-        _colour_bar(figure, scale, mapped)
+        _write_note(figure, note)
     return figure
 
 
@@ -94,8 +106,10 @@ def draw_ct_map(
     positions: NDArray[np.float64],
     patch_size: tuple[float, ...],
     values: NDArray[np.float64],
+    note: str = "",
+    spread: NDArray[np.float64] | None = None,
 ) -> Figure:
-    """Draw three slices through the most important patch, plain above and with importance below.
+    """Draw three slices through the most important patch: plain, and below with importance and with its SD.
 
     Parameters
     ----------
@@ -107,28 +121,44 @@ def draw_ct_map(
         Sides (x, y, z) in mm.
     values : ndarray of float64, shape (n_patches,)
         Importance; the colour scale runs from 0 to its largest value.
+    note : str
+        Written below, such as the verdict on the map.
+    spread : ndarray of float64, shape (n_patches,), optional
+        Its standard deviation, with a colour scale of its own.
     """
     volume = patient_volume(preview, positions)
     focus = volume.centres[focus_patch(positions, values)]
     extents = [_extent(volume, view) for view in VIEWS]
     widths = [extent[1] for extent in extents]
     tallest = max(max(extent[2], extent[3]) for extent in extents)
+    layers = _layers(values, spread)
+    rows = 1 + len(layers)
     with mpl.rc_context(STYLE):
-        height = 2 * (WIDTH_INCHES - 0.9) * tallest / sum(widths) + 0.7
-        figure = Figure(figsize=(WIDTH_INCHES, min(height, 9.0)), layout="constrained")
-        grid = figure.subplots(2, 3, width_ratios=widths)
-        scale: ScalarMappable | None = None
+        height = rows * (WIDTH_INCHES - 0.9) * tallest / sum(widths) + 0.35 * rows
+        figure = Figure(figsize=(WIDTH_INCHES, min(height, 4.5 * rows)), layout="constrained")
+        grid = figure.subplots(rows, 3, width_ratios=widths)
         for column, (view, extent) in enumerate(zip(VIEWS, extents, strict=True)):
-            painted = _slice_importance(volume, view, focus, patch_size, values)
-            for row in (0, 1):
-                _draw_slice(grid[row, column], volume, view, focus, extent)
-            scale = _lay_over(grid[1, column], painted, extent, float(values.max()), alpha=0.55)
-            for row, title in enumerate((f"{view.name} slice", "Importance")):
-                _outline(grid[row, column], volume, view, focus, extent)
-                _bare(grid[row, column], title)
-        if scale is not None:
-            _colour_bar(figure, scale, grid[1, :])
+            _draw_slice(grid[0, column], volume, view, focus, extent)
+            _outline(grid[0, column], volume, view, focus, extent)
+            _bare(grid[0, column], f"{view.name} slice")
+        for number, (title, layer, label) in enumerate(layers, start=1):
+            for axes, view, extent in zip(grid[number], VIEWS, extents, strict=True):
+                _draw_slice(axes, volume, view, focus, extent)
+                painted = _slice_importance(volume, view, focus, patch_size, layer)
+                scale = _lay_over(axes, painted, extent, float(layer.max()), alpha=0.55)
+                _outline(axes, volume, view, focus, extent)
+                _bare(axes, title)
+            _colour_bar(figure, scale, grid[number, :], label)
+        _write_note(figure, note)
     return figure
+
+
+def _layers(
+    values: NDArray[np.float64], spread: NDArray[np.float64] | None
+) -> list[tuple[str, NDArray[np.float64], str]]:
+    """Title, values and label of the colour scale of what is laid over an image."""
+    layers = [("Importance", values, "Share of the importance, per patch")]
+    return layers if spread is None else [*layers, ("Standard deviation", spread, "SD of the share, per patch")]
 
 
 def _extent(volume: PatientVolume, view: View) -> tuple[float, float, float, float]:
@@ -238,11 +268,16 @@ def _scale_bar(axes: Axes, extent: tuple[float, ...], colour: str, rim: str) -> 
     axes.text(start, 0.07, label, transform=axes.transAxes, fontsize=8, color=colour, path_effects=words)
 
 
-def _colour_bar(figure: Figure, scale: ScalarMappable, axes: object) -> None:
+def _colour_bar(figure: Figure, scale: ScalarMappable, axes: object, label: str) -> None:
     percent = PercentFormatter(xmax=1.0)
     bar = figure.colorbar(scale, ax=axes, shrink=0.85, pad=0.02, format=percent)  # type: ignore[arg-type]
-    bar.set_label("Share of the importance, per patch", color=INK, fontsize=8)
+    bar.set_label(label, color=INK, fontsize=8)
     bar.outline.set_visible(False)
+
+
+def _write_note(figure: Figure, note: str) -> None:
+    if note:
+        figure.supxlabel("\n".join(textwrap.wrap(note, NOTE_CHARACTERS)), fontsize=8, color=INK)
 
 
 def _figure_size(extent: tuple[float, ...], columns: int, rows: int) -> tuple[float, float]:

@@ -38,6 +38,7 @@ from sparra.report.results import (
 )
 from sparra.report.settings import ReportSettings
 from sparra.report.tables import ResultsTable, Row, results_table
+from sparra.report.trust import check_rows, map_verdicts, planted_rows
 from sparra.report.words import as_yaml, cohort_flow, headline, protocol_sentences
 
 # The study room imports this one, so its layout is known here as a type only.
@@ -103,7 +104,7 @@ def _content(
         "results": results,
         "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,
-        "headline": headline(table, results.predictions),
+        "headline": headline(table, results.predictions, results.intervals),
         "flow": cohort_flow(results),
         "table": table,
         "arms": [(arm, list(rows)) for arm, rows in groupby(table.rows, lambda row: (row.modality, row.aggregator))],
@@ -117,6 +118,9 @@ def _content(
             for row in comparator_rows(results.comparators).to_dict("records")
         ],
         "map_source": source and describe(*source, "network"),
+        "verdicts": map_verdicts(layout, *source) if source else [],
+        "checks": check_rows(layout, *source) if source else [],
+        "planted": planted_rows(layout),
         "patients": _patients(layout, settings, results.predictions, source),
         "protocol": protocol_sentences(results),
         "checklist": checklist(results).to_dict("records"),

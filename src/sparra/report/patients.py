@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from sparra.bags.bag import Bag, Modality
 from sparra.bags.preview import Preview
@@ -17,11 +16,14 @@ from sparra.cohort.tables import subject_key
 from sparra.errors import UserError
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.store import read_graph
+from sparra.maps.out_of_fold import FILE, out_of_fold_scores
+from sparra.maps.scores import NodeScores, patch_importance, patches_of_image
 from sparra.report.maps import draw_ct_map, draw_slide_map
-from sparra.report.overlay import patch_importance, patches_of_image
 from sparra.report.pictures import Picture, picture
 from sparra.report.results import AGGREGATOR_NAMES, arms
 from sparra.report.settings import ReportSettings
+from sparra.report.trust import MapVerdict, map_verdicts
+from sparra.survival.summary import NETWORK
 
 # The study room imports this one, so its layout is known here as a type only.
 if TYPE_CHECKING:
@@ -82,28 +84,44 @@ def mapped_model(layout: "StudyLayout", predictions: pd.DataFrame, settings: Rep
 
 def _importance_exists(layout: "StudyLayout", predictions: pd.DataFrame, modality: str, aggregator: str) -> bool:
     folds = predictions.loc[predictions["modality"] == modality, "fold"].unique()
-    paths = (layout.model(modality, aggregator, int(fold)) / "importance.safetensors" for fold in folds)
+    paths = (layout.model(modality, aggregator, int(fold)) / FILE for fold in folds)
     return any(path.exists() for path in paths)
 
 
 def extreme_patients(predictions: pd.DataFrame, modality: str, aggregator: str, count: int) -> list[Patient]:
-    """Return the patients of highest and of lowest out-of-fold risk.
-
-    Each fold has a network of its own with a scale of its own, so risks are standardised within the fold
-    before they are ranked.
-    """
-    arm = predictions[(predictions["modality"] == modality) & (predictions["aggregator"] == aggregator)]
-    model = "network" if "network" in set(arm["model"]) else min(set(arm["model"]))
-    rows = one_row_a_patient(arm[(arm["model"] == model) & arm["risk"].notna()])
-    by_fold = rows.groupby("fold")["risk"]
-    spread = by_fold.transform("std").replace(0.0, np.nan)
-    scores = ((rows["risk"] - by_fold.transform("mean")) / spread).fillna(0.0)
-    ranked = rows.assign(percentile=scores.rank(pct=True) * 100, score=scores).sort_values("score", kind="stable")
+    """Return the patients of highest and of lowest out-of-fold risk."""
+    ranked = ranked_patients(predictions, modality, aggregator)
     count = min(count, len(ranked) // 2)
     highest, lowest = ranked.iloc[::-1].iloc[:count], ranked.iloc[:count]
     return [_patient(row, "highest") for row in highest.to_dict("records")] + [
         _patient(row, "lowest") for row in lowest.to_dict("records")
     ]
+
+
+def ranked_patients(
+    predictions: pd.DataFrame, modality: str, aggregator: str, model: str | None = None
+) -> pd.DataFrame:
+    """Return one row a patient by rising out-of-fold risk, with its ``percentile``.
+
+    Each fold has a network of its own with a scale of its own, so risks are standardised within the fold
+    before they are ranked.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+    modality, aggregator : str
+    model : str, optional
+        Whose risk; by default the network's own, or the first by name where there is none.
+    """
+    arm = predictions[(predictions["modality"] == modality) & (predictions["aggregator"] == aggregator)]
+    if model is None:
+        model = NETWORK if NETWORK in set(arm["model"]) else min(set(arm["model"]))
+    rows = one_row_a_patient(arm[(arm["model"] == model) & arm["risk"].notna()])
+    by_fold = rows.groupby("fold")["risk"]
+    spread = by_fold.transform("std").replace(0.0, np.nan)
+    scores = ((rows["risk"] - by_fold.transform("mean")) / spread).fillna(0.0)
+    ranked = rows.assign(percentile=scores.rank(pct=True) * 100, score=scores)
+    return ranked.sort_values("score", kind="stable")
 
 
 def _patient(row: Mapping[object, object], extreme: str) -> Patient:
@@ -118,49 +136,52 @@ def _patient(row: Mapping[object, object], extreme: str) -> Patient:
 
 
 def importance_maps(layout: "StudyLayout", modality: str, aggregator: str, patient: Patient) -> list[Picture | str]:
-    """Return a map, or a sentence why there is none, for each modality of the model."""
-    folder = layout.model(modality, aggregator, patient.fold)
+    """Return a map, or a sentence why there is none, for each modality of the model.
+
+    Importance is averaged over all models in whose test part the patient was.
+    """
+    folders = sorted(layout.model(modality, aggregator, patient.fold).parent.glob("fold-*"))
+    verdicts = {found.modality: found for found in map_verdicts(layout, modality, aggregator)}
     maps: list[Picture | str] = []
     for image_modality in MODALITIES_OF.get(modality, ()):
         try:
-            importance = _read_importance(folder, f"{image_modality}/{patient.subject_id}")
-            if importance is None:
+            nodes = out_of_fold_scores(folders, image_modality, patient.subject_id)
+            if nodes is None:
                 maps.append(f"The model used no {IMAGE_WORD[image_modality]} of this patient.")
             else:
-                maps.append(_map(layout, image_modality, patient.subject_id, importance))
+                maps.append(_map(layout, image_modality, patient.subject_id, nodes, verdicts[image_modality]))
         except UserError as error:
             maps.append(f"No map of the {IMAGE_WORD[image_modality]}: {error}")
     return maps
 
 
-def _read_importance(folder: Path, key: str) -> NDArray[np.float64] | None:
-    path = folder / "importance.safetensors"
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            return tensors.get_tensor(key).astype(np.float64) if key in tensors.keys() else None  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError) as error:
-        raise UserError(f"the importance cannot be read ({error})", path, "Train this fold again") from None
-
-
-def _map(layout: "StudyLayout", modality: Modality, subject_id: str, importance: NDArray[np.float64]) -> Picture | str:
+def _map(
+    layout: "StudyLayout", modality: Modality, subject_id: str, nodes: NodeScores, verdict: MapVerdict
+) -> Picture | str:
     graph = read_graph(_existing(layout.graph(modality, subject_key(subject_id)), "graph"))
-    if len(importance) != len(graph):
+    if len(nodes.score) != len(graph):
         raise UserError(
-            f"the importance has {len(importance)} values for {len(graph)} nodes",
+            f"the importance has {len(nodes.score)} values for {len(graph)} nodes",
             mend="Train the models again",
         )
-    values = patch_importance(graph, importance)
+    values, spread = patch_importance(graph, nodes.score), patch_importance(graph, nodes.score_sd)
     shares = np.asarray([values[patches_of_image(graph, i)].sum() for i in range(len(graph.images))])
     image = int(shares.argmax())
     path = _existing(layout.bag(modality, graph.images[image]), "bag of features")
     bag, preview = read_bag(path), read_preview(path)
-    values = values[patches_of_image(graph, image)]
+    patches = patches_of_image(graph, image)
+    values, spread = values[patches], spread[patches]
     obstacle = _obstacle(bag, preview, values)
     if obstacle or preview is None or bag.positions is None or bag.patch_size is None:
         return f"No map of the {IMAGE_WORD[modality]}: {obstacle}"
     draw = draw_ct_map if modality == "ct" else draw_slide_map
-    figure = draw(preview, bag.positions, bag.patch_size, values)
-    return picture(figure, _alt(modality, subject_id, values), _caption(modality, graph, shares, values))
+    # A map that fails its checks says so in the picture itself, which may be cut out of the page.
+    note = verdict.sentence if verdict.verdict == "failed" else ""
+    known = spread if np.isfinite(spread).all() else None
+    figure = draw(preview, bag.positions, bag.patch_size, values, note=note, spread=known)
+    told = "This map failed its checks, see above." if note else verdict.sentence
+    words = f"{told} {_caption(modality, graph, shares, values)} Standard deviation: {nodes.spread}."
+    return picture(figure, _alt(modality, subject_id, values), words)
 
 
 def _existing(path: Path, what: str) -> Path:

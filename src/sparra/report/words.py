@@ -1,6 +1,7 @@
 """The sentences and small tables of the page that are not results: cohort, headline, protocol."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,8 +95,16 @@ def _follow_up(subjects: pd.DataFrame, time_unit: str) -> str:
     return f"{curve.times[below[0]]:.4g} {time_unit}"
 
 
-def headline(table: ResultsTable, predictions: pd.DataFrame) -> list[str]:
-    """Return the main result in plain sentences."""
+def headline(table: ResultsTable, predictions: pd.DataFrame, intervals: pd.DataFrame) -> list[str]:
+    """Return the main result in one sentence with its interval, and what is needed to read it.
+
+    Parameters
+    ----------
+    table : ResultsTable
+    predictions : DataFrame
+    intervals : DataFrame
+        95 % intervals of the C-index, see docs/architecture.md.
+    """
     cells = {
         (row.modality, row.aggregator, name): cell
         for row in table.rows
@@ -108,23 +117,29 @@ def headline(table: ResultsTable, predictions: pd.DataFrame) -> list[str]:
     best = max(cells, key=lambda key: cells[key].mean)
     patients = predictions.drop_duplicates("subject_id")
     sentences = [
-        f"The highest cross-validated C-index is {_number(cells[best])}, by {describe(*best)}; it is the "
-        f"best of {len(cells)} combinations and so looks a little better than it is."
+        f"On {len(patients)} patients with {int(patients['event'].sum())} events, the risk by {describe(*best)} ranked "
+        f"held-out patients with a C-index of {_number(best, cells, intervals)}, where 0.5 is chance and 1 perfect."
     ]
     sparra = {key for key in cells if key[1].lower() == "sparra"}
     rivals = set(cells) - sparra if best in sparra else sparra
     if rivals:
         second = max(sorted(rivals), key=lambda key: cells[key].mean)
         name = "The best without SPARRA" if best in sparra else "The best with SPARRA"
-        sentences.append(f"{name} is {_number(cells[second])}, by {describe(*second)}.")
+        sentences.append(f"{name} is {describe(*second)}: {_number(second, cells, intervals)}.")
     sentences.append(
-        f"Evaluated on {len(patients)} subjects with {int(patients['event'].sum())} events; 0.5 is chance, "
-        "1 a perfect ranking. Comparisons between methods, with intervals and tests, are under Results."
+        f"It is the best of {len(cells)} combinations and so looks a little better than it is. Comparisons between "
+        "methods, with intervals and tests, are under Results."
     )
     return sentences
 
 
-def _number(cell: Cell) -> str:
+def _number(key: tuple[str, str, str], cells: Mapping[tuple[str, str, str], Cell], intervals: pd.DataFrame) -> str:
+    """Write a C-index with its interval over patients, or with its spread over folds where there is none."""
+    cell = cells[key]
+    found = intervals[(intervals[["modality", "aggregator", "model"]] == list(key)).all(axis=1)]
+    if len(found) and found[["lower", "upper"]].notna().all(axis=None):
+        row = found.iloc[0]
+        return f"{cell.text} (95 % CI {row['lower']:.3f} to {row['upper']:.3f})"
     spread = f"SD {cell.subscript} over {cell.n_folds} folds" if cell.subscript else f"{cell.n_folds} fold"
     return f"{cell.text} ({spread})"
 

@@ -1,0 +1,99 @@
+"""Maps of a tiny study: files, their index, the checks, and resuming."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+from safetensors.numpy import load_file
+
+from sparra.cohort.splits import read_folds
+from sparra.graphs.store import read_graph
+from sparra.study.layout import StudyLayout
+from sparra.study.maps import FILES
+from sparra.study.planted import Planted, covered_share
+from sparra.study.trust import planted_table
+
+
+def test_covered_share_counts_pixels() -> None:
+    region = np.zeros((10, 12), bool)
+    region[:, 6:] = True
+    shares = covered_share(region, np.array([[5.5, 4.5], [2.0, 4.0], [11.5, 4.5]]), np.array([4.0, 4.0]))
+    np.testing.assert_allclose(shares, [0.5, 0.0, 0.5])  # the last reaches beyond the picture
+
+
+@pytest.mark.slow
+def test_a_study_writes_and_checks_its_maps(study: Any, sparra: "Callable[..., tuple[int, str]]") -> None:
+    study.change("methods", aggregators=["sparra"], cross_fit_folds=2)
+    code, printed = sparra("run", study.file)
+    assert code == 0, printed
+    layout = StudyLayout(study.output)
+    index = pd.read_csv(layout.map_index, keep_default_na=False)
+    images = study.rows("images.csv")
+    assert len(index) == len(images)
+    slides = index[index["modality"] == "slide"]
+    assert (slides["geojson"] != "").all()
+    assert (index.loc[index["modality"] == "ct", "nifti_sd"] != "").all()
+    check_scores_are_out_of_fold(layout, slides.iloc[0])
+    check_volume_lies_on_its_ct(study, layout, index[index["modality"] == "ct"].iloc[0])
+    trust = pd.read_csv(layout.map_trust)
+    assert set(trust["modality"]) == {"ct", "slide"}
+    assert trust.loc[trust["check"] == "deletion", "value"].notna().all()
+    assert trust.loc[trust["check"] == "stability_folds", "reason"].str.contains("repeats").all()
+    assert len(planted_table(layout)) == 2
+    stamps = {path: path.stat().st_mtime_ns for path in layout.map_index.parent.rglob("*.done.json")}
+    subject = slides.iloc[0]["subject_id"]
+    code, printed = sparra("maps", study.file, "--format", "all", "--subject", subject, "--normalisation", "rank")
+    assert code == 0, printed
+    assert "Removing" in printed or "Do not" in printed or "not been tested" in printed
+    files = {path.name for path in (layout.map_files("joint", "sparra", slides.iloc[0]["image_key"])).iterdir()}
+    assert files == {
+        FILES[name] for name in ("overlay", "geojson", "ome_scores", "ome_colours", "picture", "gallery", "graph")
+    }
+    again = {path: path.stat().st_mtime_ns for path in stamps}
+    assert sum(again[path] != stamps[path] for path in stamps) == len(index[index["subject_id"] == subject])
+    check_truth(study, layout, slides.iloc[0])
+
+
+def check_scores_are_out_of_fold(layout: StudyLayout, row: pd.Series) -> None:
+    content = json.loads((layout.root / row["geojson"]).read_text())
+    fold = next(k for k, f in enumerate(read_folds(layout.folds)) if row["subject_id"] in f.test)
+    tensors = load_file(layout.model("joint", "sparra", fold) / "importance.safetensors")
+    weights, spread = tensors[f"slide/{row['subject_id']}"], tensors[f"sd/slide/{row['subject_id']}"]
+    graph = read_graph(layout.graph("slide", row["subject_id"]))
+    measured = [feature["properties"]["measurements"] for feature in content["features"]]
+    assert [m["Node"] for m in measured] == graph.node_of_patch.tolist()
+    counts = graph.member_counts[graph.node_of_patch]
+    np.testing.assert_allclose([m["Importance"] for m in measured], weights[graph.node_of_patch] / counts, rtol=1e-6)
+    np.testing.assert_allclose([m["Importance SD"] for m in measured], spread[graph.node_of_patch] / counts, rtol=1e-6)
+    assert sum(m["Importance"] for m in measured) == pytest.approx(1, abs=1e-5)
+
+
+def check_volume_lies_on_its_ct(study: Any, layout: StudyLayout, row: pd.Series) -> None:
+    cell = next(r for r in study.rows("images.csv") if r["subject_id"] == row["subject_id"] and r["modality"] == "ct")
+    read = sitk.ReadImage(str(layout.root / row["nifti"]))
+    ct = sitk.ReadImage(str(study.path(cell["path"])))
+    assert read.GetSize() == ct.GetSize()
+    assert read.GetDirection() == ct.GetDirection()
+    np.testing.assert_allclose(read.GetOrigin(), ct.GetOrigin())
+    # Half of the importance lies near the tumour, where the patches are.
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(study.path(cell["mask"])))) == 2
+    volume = sitk.GetArrayFromImage(read)
+    assert (volume[mask] > 0).mean() > 0.5
+
+
+def check_truth(study: Any, layout: StudyLayout, row: pd.Series) -> None:
+    """A slide's planted tiles are those whose pixels are mostly white in the truth."""
+    planted = Planted.beside(study.path("images.csv"))
+    assert planted is not None
+    graph = read_graph(layout.graph("slide", row["subject_id"]))
+    found = planted.patches(layout, "slide", row["subject_id"], graph)
+    truth = np.asarray(Image.open(Path(planted.folder) / f"{row['subject_id']}_slide.png")) > 0
+    assert found is not None
+    assert 0 < found.mean() < 1
+    assert found.mean() == pytest.approx(truth.mean(), abs=0.25)
