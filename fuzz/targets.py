@@ -178,9 +178,8 @@ evaluation: {folds: 5, keep_together: site}
 seed: 0
 """
 TABLES = (
-    "subject_id,time,event,age\nP1,812,1,61\nP2,1430,Alive,55\n\"P,3\",30,0:LIVING,\n",
-    "subject_id,modality,path,mask,label,mpp,spacing_mm\nP1,ct,a.nii,m.nii,1+2,,0.8x0.8x2\n"
-    "P2,slide,b.svs,,,0.25,\n",
+    'subject_id,time,event,age\nP1,812,1,61\nP2,1430,Alive,55\n"P,3",30,0:LIVING,\n',
+    "subject_id,modality,path,mask,label,mpp,spacing_mm\nP1,ct,a.nii,m.nii,1+2,,0.8x0.8x2\nP2,slide,b.svs,,,0.25,\n",
 )
 
 

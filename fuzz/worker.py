@@ -57,7 +57,7 @@ def outcome_of(kind: str, path: Path) -> str:
         return "refused"
     except OutOfTime:
         return f"failed: more than {SECONDS} s"
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the finding
+    except BaseException as error:
         return f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

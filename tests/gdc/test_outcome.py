@@ -58,7 +58,9 @@ DAYS = st.lists(st.integers(-100, 5000).map(float), max_size=5).map(tuple)
 
 
 @given(st.sampled_from(["Alive", "Dead", "", "Unknown"]), DAYS, DAYS)
-def test_a_time_is_positive_or_has_a_reason(status: str, deaths: tuple[float, ...], contacts: tuple[float, ...]) -> None:
+def test_a_time_is_positive_or_has_a_reason(
+    status: str, deaths: tuple[float, ...], contacts: tuple[float, ...]
+) -> None:
     outcome = overall_survival(RawFollowUp(status, deaths, contacts))
     assert (outcome.time > 0) == (outcome.reason == "")
     if not outcome.reason:

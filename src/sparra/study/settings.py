@@ -207,7 +207,7 @@ def read_study(path: Path) -> StudySettings:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise UserError("the study file does not exist", path, "Give the path of a study.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"the study file is not valid YAML: {text}", path) from None
     if not isinstance(content, dict):
