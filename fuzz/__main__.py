@@ -46,7 +46,8 @@ class Tally:
         if self.failures[f"{kind}: {outcome}"] <= 3:
             kept = self.keep / f"{kind}-{number}"
             shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(self.folder / "input", kept)
+            found = self.folder / "failed" / f"{kind}-{number}"
+            shutil.copytree(found if found.exists() else self.folder / "input", kept)
 
     def report(self, seed: int) -> dict[str, object]:
         """Return the figures."""

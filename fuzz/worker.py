@@ -81,6 +81,8 @@ def run(kinds: list[str], first: int, last: int, seed: int, folder: Path) -> Non
             print(f"start {number} {kind}", flush=True)
             started = time.perf_counter()
             outcome = outcome_of(kind, path)
+            if outcome.startswith("failed"):
+                shutil.copytree(place, folder / "failed" / f"{kind}-{number}", dirs_exist_ok=True)
             print(f"end {number} {time.perf_counter() - started:.3f} {outcome}", flush=True)
             if number % 500 == 0:
                 gc.collect()

@@ -38,7 +38,8 @@ def page(hits: list[dict[str, Any]], request: dict[str, Any], warnings: dict[str
 
 
 STATUS = {
-    "commit": "0", "data_release": "Data Release 39.0 - December 04, 2023", "status": "OK", "tag": "3.0.0", "version": 1,
+    "commit": "0", "data_release": "Data Release 39.0 - December 04, 2023", "status": "OK", "tag": "3.0.0",
+    "version": 1,
 }  # fmt: skip
 
 

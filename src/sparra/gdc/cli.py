@@ -36,15 +36,16 @@ def gdc(
     from sparra.cli import console
     from sparra.errors import UserError
     from sparra.gdc.api import GdcApi
+    from sparra.gdc.barcodes import SlideRule
     from sparra.gdc.cohort import GdcRequest, find_cohort, write_cohort
     from sparra.gdc.series import fetch_series, read_rules, read_series_table
     from sparra.registry import nearest_name
     from sparra.web import JsonClient
 
-    if slides != "diagnostic" and slides != "diagnostic-first":
-        raise UserError(
-            f"--slides {slides} is not known", mend=nearest_name(slides, ["diagnostic", "diagnostic-first"])
-        )
+    rule: SlideRule = "diagnostic-first" if slides == "diagnostic-first" else "diagnostic"
+    if slides != rule:
+        mend = nearest_name(slides, ["diagnostic", "diagnostic-first"])
+        raise UserError(f"--slides {slides} is not known", mend=mend)
     rules = read_rules(series_rules)
     if series is not None:
         found = read_series_table(series)
@@ -53,7 +54,7 @@ def gdc(
         found = [one for name in project for one in fetch_series(nbia, name)]
     else:
         found = []
-    request = GdcRequest(tuple(project), slides, tuple(sample or ["01"]), tuple(found), rules)
+    request = GdcRequest(tuple(project), rule, tuple(sample or ["01"]), tuple(found), rules)
     cohort = find_cohort(GdcApi(JsonClient(address, timeout_s, attempts), page_size), request)
     write_cohort(out, cohort, request)
     for warning in cohort.warnings:
