@@ -73,7 +73,7 @@ def run(kinds: list[str], first: int, last: int, seed: int, folder: Path) -> Non
             kind = kinds[number % len(kinds)]
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-            if kind == "dicom" and number % 2:
+            if kind == "dicom" and number // len(kinds) % 2:
                 for other, content in enumerate(seeds[kind][1:]):
                     (place / f"other-{other}.dcm").write_bytes(content)
             path = place / TARGETS[kind].name
