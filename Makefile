@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Published without wheels for Python 3.10 and later, and without naming what its build needs.
 PYRADIOMICS := pyradiomics==3.0.1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench fuzz clean
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.paper_grid
 	$(BIN)/python -m benchmarks.planted --summary
 	$(BIN)/python -m benchmarks.real_bags --summary
+
+# Reads 100,000 broken files; whatever is neither read nor refused in one sentence is kept in fuzz-failures/.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m fuzz --inputs 100000
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from sparra import RESEARCH_USE_ONLY, __version__, cli_bags, cli_maps
 from sparra.errors import UserError
+from sparra.gdc.cli import app as cohort_app
 from sparra.segmentation.cli import app as segment_app
 from sparra.viewer.cli import view
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     help=f"Joins CT and whole-slide pathology into one survival model. {RESEARCH_USE_ONLY}",
 )
 app.add_typer(segment_app, name="segment")
+app.add_typer(cohort_app, name="cohort")
 # In a log there is no width to keep to, and a results table is wider than the 80 columns taken otherwise.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+#: Characters of a sentence: a damaged file may hold a name of a megabyte.
+LONGEST = 4000
+
 
 class UserError(Exception):
     """Bad input, not a bug: shown as one sentence and never as a traceback.
@@ -17,10 +20,10 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, where: str | Path | None = None, mend: str | None = None) -> None:
-        self.what = what
+        self.what = what if len(what) <= LONGEST else f"{what[:LONGEST]} …"
         self.where = None if where is None else str(where)
-        self.mend = mend
-        super().__init__(what, self.where, mend)
+        self.mend = mend if mend is None or len(mend) <= LONGEST else f"{mend[:LONGEST]} …"
+        super().__init__(self.what, self.where, self.mend)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""

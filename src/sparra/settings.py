@@ -1,5 +1,6 @@
 """The base of every stage's settings: unknown keys are refused with the nearest valid name."""
 
+import reprlib
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -7,6 +8,12 @@ from pydantic_core import ErrorDetails
 
 from sparra.errors import UserError
 from sparra.registry import nearest_name
+
+# Aliases make a YAML of a few lines stand for gigabytes: never write a value out whole.
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = 10
+_SHORT.maxlevel = 4
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 class Settings(BaseModel):
@@ -38,7 +45,7 @@ def _sentence(model: type[BaseModel], detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":
         return f"key '{key}' is missing"
-    return f"key '{key}' is {detail['input']!r}: {message}"
+    return f"key '{key}' is {_SHORT.repr(detail['input'])}: {message}"
 
 
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:

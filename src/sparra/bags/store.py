@@ -22,6 +22,8 @@ from sparra.files import atomic_path
 
 FORMAT = "sparra-bag"
 VERSION = 1
+#: No filter of HDF5 packs more than this to 1.
+MOST_PACKED = 1100
 
 Content = TypeVar("Content")
 
@@ -98,7 +100,7 @@ def _read(path: Path, content_of: Callable[[Any], Content]) -> Content:
             return content_of(file)
     except UserError as error:
         raise UserError(error.what, path, error.mend or mend) from None
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the bag cannot be read, it is damaged or no HDF5 ({reason})", path, mend) from None
 
@@ -114,9 +116,25 @@ def _mapped(dataset: Any, path: Path) -> NDArray[np.floating[Any]]:
     """Map a dataset that lies in the file as one piece; read any other."""
     offset = dataset.id.get_offset()
     if offset is None or dataset.size == 0:
-        values: NDArray[np.floating[Any]] = dataset[()]
-        return values
+        return stored_values(dataset)
     return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
+def stored_values(dataset: Any) -> NDArray[Any]:
+    """Read a dataset whole, unless it promises far more than its file can hold.
+
+    HDF5 fills what was never written, so that a damaged header of a small file may ask for all memory.
+
+    Raises
+    ------
+    ValueError
+        If it does.
+    """
+    held = Path(dataset.file.filename).stat().st_size
+    if dataset.size * dataset.dtype.itemsize > held * MOST_PACKED:
+        raise ValueError(f"a dataset of shape {dataset.shape} in a file of {held} bytes")
+    values: NDArray[Any] = dataset[()]
+    return values
 
 
 def _bag_in(file: Any, path: Path) -> Bag:
@@ -125,10 +143,10 @@ def _bag_in(file: Any, path: Path) -> Bag:
     return Bag(
         modality=file.attrs["modality"],
         features=_mapped(file["features"], path),
-        positions=file["positions"][()] if "positions" in file else None,
+        positions=stored_values(file["positions"]) if "positions" in file else None,
         patch_size=None if patch_size is None else tuple(patch_size),
         feature_names=tuple(str(name) for name in names),
-        extras={name: values[()] for name, values in file["extras"].items()} if "extras" in file else {},
+        extras={name: stored_values(values) for name, values in file["extras"].items()} if "extras" in file else {},
         provenance=json.loads(file["provenance"].asstr()[()]),
     )
 

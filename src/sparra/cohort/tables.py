@@ -281,6 +281,8 @@ def _image(row: dict[str, str], folder: Path, number: int) -> ImageRecord:
             raise UserError(f"modality '{other}' is not known", mend="Use 'ct' or 'slide'")
     if not row["path"]:
         raise UserError("the path is empty", mend="Give the image's file, or remove the row")
+    if any("\0" in cell for cell in row.values()):
+        raise UserError("the row holds a null character", mend="Save the table again as CSV in UTF-8")
     mpp = _numbers(row.get("mpp", ""), "mpp", count=1)
     source = "|".join(row.get(column, "") for column in ("modality", "path", "mask", "label"))
     series = row.get("series") or None

@@ -7,11 +7,12 @@ an identifier or patient data. Series are told apart by their number, which iden
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from sparra.errors import UserError
 from sparra.radiology.geometry import Grid
@@ -133,6 +134,20 @@ def _read_slice(path: Path) -> tuple[str, _Slice] | None:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
     except (InvalidDicomError, EOFError):
         return None
+    except Exception as error:  # On damage pydicom lets through whatever its value readers raise.
+        raise _damaged(path, error) from None
+    try:
+        return _plane_in(header, path)
+    except (NotImplementedError, MemoryError, LookupError, OverflowError, BytesLengthException) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    # Its text may repeat a value of the header.
+    return UserError(f"a DICOM header is damaged ({type(error).__name__})", path, "Copy or export the series again")
+
+
+def _plane_in(header: Any, path: Path) -> tuple[str, _Slice] | None:
     if header.get("Modality") in _NO_IMAGES:
         return None
     if "ImagePositionPatient" not in header:

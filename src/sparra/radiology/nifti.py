@@ -37,6 +37,8 @@ _NIFTI_1 = 348
 _PIXDIM = {_NIFTI_1: 80, 540: 112}
 #: Deflate packs at most 1032 to 1; a header that promises more is damaged, and no memory is taken for it.
 _MOST_PACKED = 1100
+#: Less is 0 for ITK.
+_LEAST_MM = 1e-6
 _MEND = "Copy or download it again"
 
 
@@ -73,7 +75,7 @@ def require_spacing(path: Path) -> None:
     """
     header, order = header_bytes(path)
     spacing = np.frombuffer(header, order + ("f4" if len(header) == _NIFTI_1 else "f8"), 3, _PIXDIM[len(header)])
-    if not (np.isfinite(spacing) & (spacing != 0)).all():
+    if not (np.isfinite(spacing) & (np.abs(spacing) > _LEAST_MM)).all():
         listing = " x ".join(f"{value:g}" for value in spacing)
         raise UserError(f"the header gives {listing} mm as voxel spacing", path, "Export it with its true spacing")
 

@@ -106,7 +106,17 @@ def image_on(grid: Grid, voxels: Any) -> sitk.Image:
 
 
 def place(image: sitk.Image, grid: Grid) -> None:
-    """Set an image's spacing, origin and direction."""
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(grid.origin)
-    image.SetDirection(grid.direction.ravel().tolist())
+    """Set an image's spacing, origin and direction.
+
+    Raises
+    ------
+    UserError
+        If they span no space, as in a damaged header.
+    """
+    try:
+        image.SetSpacing(grid.spacing)
+        image.SetOrigin(grid.origin)
+        image.SetDirection(grid.direction.ravel().tolist())
+    except RuntimeError:
+        listing = " x ".join(f"{side:g}" for side in grid.spacing)
+        raise UserError(f"the geometry in the header (voxels of {listing} mm) spans no space") from None

@@ -186,8 +186,34 @@ class StudySettings(Settings):
         return aggregators[name].settings.from_mapping(options, f"methods.options.{name}")
 
 
+#: Nodes of a study file with its aliases written out; a real one has some hundreds.
+MOST_NODES = 100_000
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count the nodes below one as if aliases were copies; one that holds itself counts as too many."""
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        elif isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(node)]
+
+
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a mapping that names a key twice, of which YAML would keep the last without a word."""
+    """Refuses a mapping that names a key twice, of which YAML would keep the last without a word.
+
+    It also refuses aliases that stand for more than a study can hold: to look at every value would take for ever.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > MOST_NODES:
+            raise yaml.YAMLError("its aliases stand for too much, or for themselves")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -209,7 +235,7 @@ def read_study(path: Path) -> StudySettings:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise UserError("the study file does not exist", path, "Give the path of a study.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"the study file is not valid YAML: {text}", path) from None
     if not isinstance(content, dict):

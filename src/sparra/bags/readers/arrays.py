@@ -51,7 +51,10 @@ def _load(path: Path) -> NDArray[Any] | Mapping[str, NDArray[Any]]:
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
+            members = {name: loaded[name] for name in loaded.files}
+        if all(isinstance(member, np.ndarray) for member in members.values()):
+            return members
+        what = "the archive holds members that are no arrays"
     except Exception as error:  # On damage NumPy lets through whatever its parsers of headers and archives raise.
         if isinstance(error, ValueError) and "pickle" in str(error):
             what = "the file holds Python objects, which sparra does not run, or is no NumPy file"

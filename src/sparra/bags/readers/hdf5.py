@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from sparra.bags.store import stored_values
 from sparra.errors import UserError
 
 MEND = "Extract this image again or remove its row"
@@ -28,7 +29,16 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (
+        OSError,
+        KeyError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        MemoryError,
+        AttributeError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the file is truncated, damaged or no HDF5 ({reason})", path, MEND) from None
 
@@ -44,8 +54,7 @@ def array_in(file: Any, name: str, path: Path) -> NDArray[Any]:
     if not isinstance(file.get(name), h5py.Dataset):
         there = ", ".join(sorted(file)) or "nothing"
         raise UserError(f"the dataset '{name}' is missing, the file holds {there}", path, MEND)
-    values: NDArray[Any] = file[name][()]
-    return values
+    return stored_values(file[name])
 
 
 def plain_attributes(attributes: Any, names: Iterable[str]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""A cohort from the Genomic Data Commons (GDC) and The Cancer Imaging Archive (TCIA)."""
