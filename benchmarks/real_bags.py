@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from benchmarks.parts.paired import compare
-from sparra.bags.readers.torch_tensor import read_torch_tensor
+from sparra.bags.readers import import_bag
 from sparra.cohort.splits import Fold, match_folds, read_folds
 from sparra.errors import UserError
 from sparra.files import read_json, write_json, write_text
@@ -57,7 +57,7 @@ def load_subjects(folder: Path) -> dict[str, SubjectData]:
     for name, rows in table.groupby("case_id"):
         paths = [folder / "bags" / f"{slide.removesuffix('.svs')}.pt" for slide in rows["slide_id"]]
         graphs = [
-            build_graph(read_torch_tensor(path, "slide", None), GraphSettings(), path.stem)
+            build_graph(import_bag(path, "slide"), GraphSettings(), path.stem)
             for path in paths
             if path.exists()
         ]

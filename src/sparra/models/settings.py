@@ -80,6 +80,9 @@ class SparraSettings(AggregatorSettings):
     gate_sees: Literal["graph", "graph_and_node"] = Field(
         default="graph_and_node", description="input of the encoder: f_pool(X), or f_pool(X) beside branch(X)"
     )
+    centred_gate: bool = Field(
+        default=True, description="the subject's mean over its kept nodes is taken off what the encoder sees"
+    )
     smooth_importance: bool = Field(
         default=True, description="importance averaged over each node and its neighbours; the gate is not"
     )
@@ -129,6 +132,7 @@ _PUBLISHED: Mapping[str, Any] = {
     "posterior_mean_limit": None,
     "smooth_posterior": False,
     "gate_sees": "graph",
+    "centred_gate": False,
     "smooth_importance": False,
     "node_variance": True,
     "aggregate": "pooled",
