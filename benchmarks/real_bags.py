@@ -56,11 +56,7 @@ def load_subjects(folder: Path) -> dict[str, SubjectData]:
     subjects = {}
     for name, rows in table.groupby("case_id"):
         paths = [folder / "bags" / f"{slide.removesuffix('.svs')}.pt" for slide in rows["slide_id"]]
-        graphs = [
-            build_graph(import_bag(path, "slide"), GraphSettings(), path.stem)
-            for path in paths
-            if path.exists()
-        ]
+        graphs = [build_graph(import_bag(path, "slide"), GraphSettings(), path.stem) for path in paths if path.exists()]
         if graphs:
             first = rows.iloc[0]
             # The source codes the opposite of an event: censorship 1 is censored.
@@ -102,7 +98,8 @@ def run(folder: Path, data: Path, seeds: range, methods: list[str], second_stage
                     continue
                 started = perf_counter()
                 risks = run_method(method, fold, subjects, seed, second_stage)
-                table[method] = risks["direct"]
+                if method not in table:
+                    table[method] = risks["direct"]
                 if second_stage:
                     table[f"{method}_coxph"] = risks["coxph"]
                 write_text(path, table.to_csv(index=False, float_format="%.6g"))

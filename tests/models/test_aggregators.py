@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from sparra.models.batch import GraphBatch
 from sparra.models.importance import neighbourhood_mean, smoothed_over_neighbours
+from sparra.models.layers import centred
 from sparra.models.registry import aggregators
 from sparra.models.settings import SparraSettings
+from sparra.models.sparra import PoolingModule
 
 DIMS = {"ct": 6, "slide": 9}
 CONFIGURATIONS = [
@@ -196,7 +200,9 @@ def test_default_embeds_the_gated_mean_of_the_branch_with_a_gate_of_the_squared_
     output = model(graphs)
     hidden = model.branches["ct"](graph.features)
     _, second = model.poolings["ct"](hidden, graph)
-    answer = model.encoders["ct"](torch.cat([second.features, hidden], dim=1))[:, 0]
+    seen = torch.cat([second.features, hidden], dim=1)
+    seen = torch.cat([part - part.mean(dim=0) for part in (seen[:7], seen[7:])])
+    answer = model.encoders["ct"](seen)[:, 0]
     closed = torch.eye(11)
     closed[graph.edge_index[0], graph.edge_index[1]] = 1.0
     square = torch.sinh(closed @ answer / closed.sum(dim=1)) ** 2
@@ -267,7 +273,7 @@ def test_small_posterior_mean_is_left_as_it_is():
 
 
 def test_centred_gate_does_not_see_what_all_nodes_of_a_subject_share(monkeypatch):
-    """A constant added to f_pool(X) and branch(X) of one subject leaves its gate, and the other subject's."""
+    """A constant added to what the pooling gives for one subject changes no gate."""
     graphs = {"slide": batch(9, [12, 5], seed=4)}
     graph = graphs["slide"]
     shift = torch.where(graph.subject == 0, 3.0, 0.0).unsqueeze(1)

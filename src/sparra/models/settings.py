@@ -47,8 +47,8 @@ class SparraSettings(AggregatorSettings):
     """SPARRA; the fields' own defaults are the preset ``default``, ``preset`` fills in another one.
 
     Keys given beside ``preset`` override it. Where ``default`` departs from the paper: graph and pooling decide
-    the gate only and the gate averages the features before the graph (``aggregate``), bags of up to
-    ``minimum_nodes`` nodes are kept whole, q(s) starts narrow and off zero (at mu = 0 the gate, a function of
+    the gate only, from features less the subject's mean, and the gate averages the features before the graph
+    (``aggregate``), bags of up to ``minimum_nodes`` nodes are kept whole, q(s) starts narrow and off zero (at mu = 0 the gate, a function of
     mu², has no gradient) with one variance a modality, the divergence is a mild mean, and nothing is
     reconstructed.
     """
