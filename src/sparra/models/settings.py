@@ -48,9 +48,9 @@ class SparraSettings(AggregatorSettings):
 
     Keys given beside ``preset`` override it. Where ``default`` departs from the paper: graph and pooling decide
     the gate only, from features less the subject's mean, and the gate averages the features before the graph
-    (``aggregate``), bags of up to ``minimum_nodes`` nodes are kept whole, q(s) starts narrow and off zero (at mu = 0 the gate, a function of
-    mu², has no gradient) with one variance a modality, the divergence is a mild mean, and nothing is
-    reconstructed.
+    (``aggregate``), bags of up to ``minimum_nodes`` nodes are kept whole, q(s) starts narrow and off zero (at
+    mu = 0 the gate, a function of mu², has no gradient) with one variance a modality, the divergence is a mild
+    mean, and nothing is reconstructed.
     """
 
     preset: PresetName = "default"
