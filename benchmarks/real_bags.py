@@ -163,7 +163,8 @@ def main() -> None:
     for suffix in ("", "_coxph"):
         # The second stage is compared among those that have it.
         finished = [method for method in arguments.methods if collect(folder, [f"{method}{suffix}"])[1]]
-        table, n_seeds = collect(folder, [f"{method}{suffix}" for method in finished]) if finished else (pd.DataFrame(), 0)
+        columns = [f"{method}{suffix}" for method in finished]
+        table, n_seeds = collect(folder, columns) if finished else (pd.DataFrame(), 0)
         figures[f"seeds{suffix}"] = n_seeds
         if n_seeds and "default" in finished:
             summary, values = summarise(table, finished, suffix)
