@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from benchmarks.parts.paired import compare
-from sparra.bags.readers.torch_tensor import read_torch_tensor
+from sparra.bags.readers import import_bag
 from sparra.cohort.splits import Fold, match_folds, read_folds
 from sparra.errors import UserError
 from sparra.files import read_json, write_json, write_text
@@ -56,11 +56,7 @@ def load_subjects(folder: Path) -> dict[str, SubjectData]:
     subjects = {}
     for name, rows in table.groupby("case_id"):
         paths = [folder / "bags" / f"{slide.removesuffix('.svs')}.pt" for slide in rows["slide_id"]]
-        graphs = [
-            build_graph(read_torch_tensor(path, "slide", None), GraphSettings(), path.stem)
-            for path in paths
-            if path.exists()
-        ]
+        graphs = [build_graph(import_bag(path, "slide"), GraphSettings(), path.stem) for path in paths if path.exists()]
         if graphs:
             first = rows.iloc[0]
             # The source codes the opposite of an event: censorship 1 is censored.
@@ -102,7 +98,8 @@ def run(folder: Path, data: Path, seeds: range, methods: list[str], second_stage
                     continue
                 started = perf_counter()
                 risks = run_method(method, fold, subjects, seed, second_stage)
-                table[method] = risks["direct"]
+                if method not in table:
+                    table[method] = risks["direct"]
                 if second_stage:
                     table[f"{method}_coxph"] = risks["coxph"]
                 write_text(path, table.to_csv(index=False, float_format="%.6g"))
@@ -166,7 +163,8 @@ def main() -> None:
     for suffix in ("", "_coxph"):
         # The second stage is compared among those that have it.
         finished = [method for method in arguments.methods if collect(folder, [f"{method}{suffix}"])[1]]
-        table, n_seeds = collect(folder, [f"{method}{suffix}" for method in finished])
+        columns = [f"{method}{suffix}" for method in finished]
+        table, n_seeds = collect(folder, columns) if finished else (pd.DataFrame(), 0)
         figures[f"seeds{suffix}"] = n_seeds
         if n_seeds and "default" in finished:
             summary, values = summarise(table, finished, suffix)

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from sparra.models.batch import GraphBatch
 from sparra.models.importance import neighbourhood_mean, smoothed_over_neighbours
+from sparra.models.layers import centred
 from sparra.models.registry import aggregators
 from sparra.models.settings import SparraSettings
+from sparra.models.sparra import PoolingModule
 
 DIMS = {"ct": 6, "slide": 9}
 CONFIGURATIONS = [
@@ -196,7 +200,9 @@ def test_default_embeds_the_gated_mean_of_the_branch_with_a_gate_of_the_squared_
     output = model(graphs)
     hidden = model.branches["ct"](graph.features)
     _, second = model.poolings["ct"](hidden, graph)
-    answer = model.encoders["ct"](torch.cat([second.features, hidden], dim=1))[:, 0]
+    seen = torch.cat([second.features, hidden], dim=1)
+    seen = torch.cat([part - part.mean(dim=0) for part in (seen[:7], seen[7:])])
+    answer = model.encoders["ct"](seen)[:, 0]
     closed = torch.eye(11)
     closed[graph.edge_index[0], graph.edge_index[1]] = 1.0
     square = torch.sinh(closed @ answer / closed.sum(dim=1)) ** 2
@@ -233,6 +239,7 @@ def test_published_presets_have_none_of_the_departures():
         settings = SparraSettings(preset=preset)
         assert (settings.link, settings.gate_sees, settings.smooth_importance) == ("linear", "graph", False)
         assert (settings.posterior_mean_limit, settings.smooth_posterior, settings.ensemble) == (None, False, 1)
+        assert not settings.centred_gate
 
 
 def test_neighbourhood_mean_is_that_of_the_dense_matrix():
@@ -263,3 +270,31 @@ def test_small_posterior_mean_is_left_as_it_is():
     model = build("sparra", {"link": "linear", "smooth_posterior": False}, {"slide": 9})
     output = torch.tensor([-1e-3, 2e-3])
     torch.testing.assert_close(model._mean(output, torch.zeros((2, 0), dtype=torch.int64)), output)
+
+
+def test_centred_gate_does_not_see_what_all_nodes_of_a_subject_share(monkeypatch):
+    """A constant added to what the pooling gives for one subject changes no gate."""
+    graphs = {"slide": batch(9, [12, 5], seed=4)}
+    graph = graphs["slide"]
+    shift = torch.where(graph.subject == 0, 3.0, 0.0).unsqueeze(1)
+    plain = PoolingModule.forward
+
+    def moved(self, hidden, batch_of_graphs):
+        first, second = plain(self, hidden, batch_of_graphs)
+        return first, replace(second, features=second.features + shift)
+
+    for settings, same in (({}, True), ({"centred_gate": False}, False)):
+        model = build("sparra", settings, {"slide": 9})
+        before = model(graphs).importance["slide"]
+        with monkeypatch.context() as patched:
+            patched.setattr(PoolingModule, "forward", moved)
+            after = model(graphs).importance["slide"]
+        assert torch.allclose(after, before, rtol=1e-4, atol=1e-6) is same
+
+
+def test_centred_is_the_dense_projection():
+    segment = torch.tensor([0, 0, 0, 2, 2])
+    values = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    same = (segment[:, None] == segment).double()
+    expected = values - same @ values / same.sum(1, keepdim=True)
+    torch.testing.assert_close(centred(values, segment, 3), expected, rtol=1e-6, atol=1e-6)

@@ -24,6 +24,13 @@ def segment_softmax(logits: Tensor, segment: Tensor, n_segments: int) -> Tensor:
     return weights / segment_sum(weights, segment, n_segments)[segment]
 
 
+def centred(values: Tensor, segment: Tensor, n_segments: int) -> Tensor:
+    """Subtract from each row of `values` (n, d) the mean over its segment; `segment` is (n,)."""
+    counts = torch.bincount(segment, minlength=n_segments).clamp(min=1).unsqueeze(1)
+    mean = segment_sum(values.float(), segment, n_segments) / counts
+    return values - mean.to(values.dtype)[segment]
+
+
 class _SymmetricProduct(torch.autograd.Function):
     """Product of a constant symmetric sparse matrix with a dense one; the gradient is the same product."""
 

@@ -47,10 +47,10 @@ class SparraSettings(AggregatorSettings):
     """SPARRA; the fields' own defaults are the preset ``default``, ``preset`` fills in another one.
 
     Keys given beside ``preset`` override it. Where ``default`` departs from the paper: graph and pooling decide
-    the gate only and the gate averages the features before the graph (``aggregate``), bags of up to
-    ``minimum_nodes`` nodes are kept whole, q(s) starts narrow and off zero (at mu = 0 the gate, a function of
-    mu², has no gradient) with one variance a modality, the divergence is a mild mean, and nothing is
-    reconstructed.
+    the gate only, from features less the subject's mean, and the gate averages the features before the graph
+    (``aggregate``), bags of up to ``minimum_nodes`` nodes are kept whole, q(s) starts narrow and off zero (at
+    mu = 0 the gate, a function of mu², has no gradient) with one variance a modality, the divergence is a mild
+    mean, and nothing is reconstructed.
     """
 
     preset: PresetName = "default"
@@ -79,6 +79,9 @@ class SparraSettings(AggregatorSettings):
     )
     gate_sees: Literal["graph", "graph_and_node"] = Field(
         default="graph_and_node", description="input of the encoder: f_pool(X), or f_pool(X) beside branch(X)"
+    )
+    centred_gate: bool = Field(
+        default=True, description="the subject's mean over its kept nodes is taken off what the encoder sees"
     )
     smooth_importance: bool = Field(
         default=True, description="importance averaged over each node and its neighbours; the gate is not"
@@ -129,6 +132,7 @@ _PUBLISHED: Mapping[str, Any] = {
     "posterior_mean_limit": None,
     "smooth_posterior": False,
     "gate_sees": "graph",
+    "centred_gate": False,
     "smooth_importance": False,
     "node_variance": True,
     "aggregate": "pooled",

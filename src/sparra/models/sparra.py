@@ -16,6 +16,7 @@ from sparra.models.layers import (
     GraphConvolution,
     PooledNodes,
     TopKPooling,
+    centred,
     feature_branch,
     kept_counts,
     segment_sum,
@@ -236,6 +237,8 @@ class SparraAggregator(Aggregator):
         seen = second.features
         if self.settings.gate_sees == "graph_and_node":
             seen = torch.cat([seen, take_rows(hidden, kept).to(seen.dtype)], dim=1)
+        if self.settings.centred_gate:
+            seen = centred(seen, second.subject, graph.n_subjects)
         parameters = widened(encoder(seen))
         if not self.settings.node_variance:
             parameters = torch.stack([parameters[:, 0], encoder.output.bias[1].expand(len(parameters))], dim=1)

@@ -24,7 +24,7 @@ from sparra.training.scaling import FeatureScaler
 from sparra.training.settings import TrainingSettings
 from sparra.training.subjects import SubjectData, feature_dimensions
 
-FORMAT = "sparra-aggregator-2"
+FORMAT = "sparra-aggregator-3"
 
 
 @dataclass(frozen=True)
