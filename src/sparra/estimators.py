@@ -151,7 +151,8 @@ class BagSurvival(BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Sequence[SubjectInput]) -> FloatArray:
         """Return one risk a subject, shape (n,); higher is worse. Not a survival probability."""
-        return self.member_.head.risk(self._features(X))
+        features = self._features(X)
+        return self.member_.head.risk(features)
 
     def predict_survival_function(
         self, X: Sequence[SubjectInput], return_array: bool = False
@@ -172,7 +173,8 @@ class BagSurvival(BaseEstimator):  # type: ignore[misc]
         self, X: Sequence[SubjectInput], return_array: bool = False
     ) -> "NDArray[np.object_] | FloatArray":
         """Return cumulative hazard functions; parameters as of `predict_survival_function`."""
-        hazards = self.member_.head.cumulative_hazard(self._features(X))
+        features = self._features(X)
+        hazards = self.member_.head.cumulative_hazard(features)
         return hazards if return_array else self._steps(hazards, before=0.0)
 
     def score(self, X: Sequence[SubjectInput], y: "FollowUp | NDArray[np.void]") -> float:
@@ -181,14 +183,16 @@ class BagSurvival(BaseEstimator):  # type: ignore[misc]
         return concordant / comparable if comparable else float("nan")
 
     def _steps(self, values: FloatArray, before: float) -> NDArray[np.object_]:
-        """Return step functions on 0 to the last follow-up, at which the last value still holds."""
-        times = self.event_times_
+        """Return step functions on 0 to the last follow-up."""
+        times, last = self.event_times_, self._last_time
+        # scikit-survival's step functions know no value before their first or after their last knot.
         start = times[:0] if times[0] == 0 else np.zeros(1)
-        knots = np.concatenate([start, times])
+        end = times[:0] if times[-1] >= last else np.array([last])
+        knots = np.concatenate([start, times, end])
         functions = np.empty(len(values), dtype=object)
         for row, curve in enumerate(values):
-            steps = np.concatenate([np.full(len(start), before), curve])
-            functions[row] = StepFunction(knots, steps, domain=(0.0, self._last_time))
+            steps = np.concatenate([np.full(len(start), before), curve, np.full(len(end), curve[-1])])
+            functions[row] = StepFunction(knots, steps)
         return functions
 
 

@@ -22,6 +22,8 @@ from sparra.bundle.member import Member, head_of_tensors
 from sparra.errors import UserError
 from sparra.modality import Modality
 from sparra.models.registry import aggregators
+from sparra.pathology.encoders import slide_encoders
+from sparra.radiology.encoders import ct_encoders
 from sparra.training.fitted import FittedAggregator
 
 CONTENT = "bundle.json"
@@ -70,7 +72,7 @@ def read_bundle(folder: Path) -> Bundle:
         raise UserError(f"the bundle has no {CONTENT}", folder, _MEND)
     where = folder / CONTENT
     content = BundleContent.from_mapping(_as_mapping(read_json_bytes(files[CONTENT], where), where), str(where))
-    _refuse_paths(content, where)
+    _check_preprocessing(content, where)
     likeness_files: dict[Modality, str] = {name: _likeness_name(name) for name in content.inputs}
     expected = {CONTENT, CARD, *(_member_name(index) for index in range(len(content.members)))}
     strange = (set(files) ^ expected) - {name for name in likeness_files.values() if name in files}
@@ -100,8 +102,8 @@ def _as_mapping(content: Any, where: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_paths(content: BundleContent, where: Path) -> None:
-    """Refuse a bundle that names files of this machine: which to read is the user's to say, not its sender's."""
+def _check_preprocessing(content: BundleContent, where: Path) -> None:
+    """Refuse unknown encoders, and files of this machine: which to read is the user's to say, not its sender's."""
     preprocessing = content.preprocessing
     options = {**preprocessing.ct.encoder_options, **preprocessing.slide.encoder_options}
     named = [key for key, value in options.items() if is_path_option(key) and value is not None]
@@ -109,6 +111,9 @@ def _refuse_paths(content: BundleContent, where: Path) -> None:
         named.append("tissue_folder")
     if preprocessing.imports.patches is not None:
         named.append("patches")
+    # A name that is not known here is refused with the nearest that is.
+    ct_encoders[preprocessing.ct.encoder]
+    slide_encoders[preprocessing.slide.encoder]
     if named:
         raise UserError(f"the bundle names a file of the machine that uses it ('{named[0]}')", where, _MEND)
 
