@@ -38,7 +38,10 @@ def test_each_member_says_of_its_test_part_what_the_study_said(
     alone = replace(made, members=made.members[fold : fold + 1])
     found = alone.predict_subjects(subjects)
     known = stored(finished, "predictions", fold, "CoxPH").set_index("subject_id").loc[list(found.subject_ids)]
-    np.testing.assert_allclose(found.risk, known["risk"], atol=1e-6)
+    member = alone.members[0]
+    raw = member.head.risk(member.output(subjects)[0])
+    np.testing.assert_allclose(raw, known["risk"], atol=1e-6)
+    np.testing.assert_allclose(found.risk, (raw - member.head.cut) / member.head.spread)
     assert (found.group == known["group"]).all()
     curves = stored(finished, "survival", fold, "CoxPH").pivot(index="subject_id", columns="horizon", values="survival")
     np.testing.assert_allclose(found.horizons, curves.columns)

@@ -31,12 +31,12 @@ class CohortPrediction:
     ----------
     subject_ids : tuple of str
     risk : ndarray, shape (n,)
-        Mean over the bundle's models; higher is worse. The unit is a log hazard for CoxPH and Coxnet, and standard
-        deviations of the training risks for ``network``.
+        Mean over the bundle's models of the risk in standard deviations of each one's training risks above its cut;
+        higher is worse.
     risk_sd : ndarray, shape (n,)
         Standard deviation between the models; NaN with one model.
     group : ndarray of str, shape (n,)
-        ``high`` where the risk is above the training's cut, else ``low``.
+        ``high`` where the risk is above zero, the training's cut, else ``low``.
     horizons : ndarray, shape (H,)
     survival, lower, upper : ndarray, shape (n, H)
         Mean over the models of the probability to be free of the event after each horizon, and the 2.5 % and
@@ -171,12 +171,11 @@ class Bundle:
     ) -> CohortPrediction:
         """Predict from graphs of the right kind; their follow-up is not looked at."""
         grid = self.times(horizons)
-        risks, cuts, curves, drawn = [], [], [], []
+        risks, curves, drawn = [], [], []
         importances: list[NodeValues] = []
         for member in self.members:
             features, predicted = member.output(subjects)
-            risks.append(member.head.risk(features))
-            cuts.append(member.head.cut)
+            risks.append(member.head.standardised_risk(features))
             curves.append(member.head.survival(features, grid).values)
             drawn.append(member.head.survival_replicates(features, grid))
             importances.append(predicted.importance)
@@ -186,7 +185,7 @@ class Bundle:
             subject_ids=tuple(subject.subject_id for subject in subjects),
             risk=risk.mean(axis=0),
             risk_sd=risk.std(axis=0, ddof=1) if len(risk) > 1 else np.full(risk.shape[1], np.nan),
-            group=np.where((risk - np.array(cuts)[:, None]).mean(axis=0) > 0, "high", "low"),
+            group=np.where(risk.mean(axis=0) > 0, "high", "low"),
             horizons=grid,
             survival=np.mean(curves, axis=0),
             lower=lower,

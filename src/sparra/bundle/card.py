@@ -73,9 +73,8 @@ def _working(content: BundleContent, modality: str, known: InputKind) -> str:
 
 
 def _outputs(content: BundleContent) -> Iterator[str]:
-    unit = "log hazard, centred" if content.model != "network" else "SDs of the training risks"
     horizons = ", ".join(f"{time:g}" for time in content.horizons)
-    yield f"- Risk ({unit}), mean over the models, and its SD between them."
+    yield "- Risk, in SDs of the training risks above their cut: mean over the models, and its SD between them."
     yield f"- Survival at {horizons} {content.time_unit} or any time up to {content.cohort.longest_follow_up:g}."
     if content.replicates:
         yield f"  Interval: the 2.5 % and 97.5 % points over all models and, of each, {content.replicates} bootstrap "
@@ -83,7 +82,7 @@ def _outputs(content: BundleContent) -> Iterator[str]:
         yield (
             "  and the difference between the networks." if len(content.members) > 1 else "  alone, not in the network."
         )
-    yield f"- Risk group: high above the {content.cut} of the training risks (mean over the models of each one's)."
+    yield f"- Risk group: high where the risk is above zero; the cut is the {content.cut} of the training risks."
     yield "- Importance of every node, and how like the training images each image is."
 
 

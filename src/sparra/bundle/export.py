@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from sparra import RESEARCH_USE_ONLY, __version__
 from sparra.bundle.bundle import Bundle, mean_features
-from sparra.bundle.content import BundleContent, MemberDescription, Preprocessing
-from sparra.bundle.facts import cohort_summary, input_kind, performance
+from sparra.bundle.content import BundleContent, Figure, MemberDescription, Preprocessing
+from sparra.bundle.facts import CALIBRATION_SLOPE, cohort_summary, input_kind, performance
 from sparra.bundle.likeness import FEWEST_SUBJECTS, Likeness
 from sparra.bundle.member import Member, fit_head, head_features
 from sparra.bundle.store import is_path_option
@@ -97,6 +97,7 @@ def export_bundle(settings: StudySettings, choice: Choice) -> Bundle:
     members = source.fold_members() if choice.weights == "folds" else [source.refit_member()]
     subjects = source.subjects(source.folds.subject_ids)
     inputs = {modality: input_kind(source.layout, subjects, modality) for modality in _modalities(subjects)}
+    figures = performance(source.layout, choice.modality, choice.aggregator, choice.model)
     content = BundleContent(
         study=settings.name,
         modality=choice.modality,
@@ -112,9 +113,9 @@ def export_bundle(settings: StudySettings, choice: Choice) -> Bundle:
         inputs=inputs,
         members=tuple(description for _, description in members),
         cohort=cohort_summary(source.layout, subjects),
-        performance=performance(source.layout, choice.modality, choice.aggregator, choice.model),
+        performance=figures,
         intended_use=INTENDED_USE,
-        limitations=_limitations(settings, choice, subjects),
+        limitations=_limitations(settings, choice, subjects, figures),
         versions={"sparra": __version__, **{name: version(name) for name in PACKAGES}},
         made_on=date.today().isoformat(),
     )
@@ -268,7 +269,9 @@ def _likeness(subjects: Sequence[SubjectData], modality: Modality, seed: int) ->
     return Likeness.of(mean_features(having, modality), seed) if len(having) >= FEWEST_SUBJECTS else None
 
 
-def _limitations(settings: StudySettings, choice: Choice, subjects: Sequence[SubjectData]) -> tuple[str, ...]:
+def _limitations(
+    settings: StudySettings, choice: Choice, subjects: Sequence[SubjectData], figures: Sequence[Figure]
+) -> tuple[str, ...]:
     events = sum(subject.event for subject in subjects)
     found = [
         f"Fitted to {len(subjects)} patients with {events} events of one study, and validated inside it alone.",
@@ -276,6 +279,12 @@ def _limitations(settings: StudySettings, choice: Choice, subjects: Sequence[Sub
     ]
     if events < 100:
         found.append("Fewer than 100 events: survival probabilities and the order of risks are uncertain.")
+    slopes = [figure for figure in figures if figure.name.startswith(CALIBRATION_SLOPE)]
+    if any(figure.upper is not None and figure.upper < 1 for figure in slopes):
+        found.append(
+            "The calibration slope is below 1: survival probabilities are too extreme, out-of-fold as well. Rely on "
+            "the order of risks and the groups alone, or export the model 'network', whose slope is fitted."
+        )
     if settings.protocol == "paper":
         found.append(
             "In the protocol 'paper' survival models see embeddings of patients that the network was fitted to: "

@@ -22,6 +22,7 @@ from sparra.survival.summary import NETWORK, summarise_metrics
 from sparra.training.subjects import SubjectData
 
 METRIC_NAMES = {"c_index": "C-index", "c_ipcw": "C-IPCW", "c_auc": "C-AUC", "ibs": "integrated Brier score"}
+CALIBRATION_SLOPE = "calibration slope"
 # Ages of so few patients say too much of each.
 _FEWEST_AGES = 10
 
@@ -123,7 +124,7 @@ def _calibration(layout: StudyLayout, method: dict[str, str]) -> list[Figure]:
         return []
     return [
         Figure(
-            name=f"calibration slope at {float(row['horizon']):g}",
+            name=f"{CALIBRATION_SLOPE} at {float(row['horizon']):g}",
             value=_number(row["slope"]),
             lower=_number(row["slope_lower"]),
             upper=_number(row["slope_upper"]),

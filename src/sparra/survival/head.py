@@ -43,6 +43,8 @@ class SurvivalHead:
         Event times of the training subjects, and the cumulative baseline hazard H0 from each on.
     cut : float
         A risk above it is high.
+    spread : float
+        Standard deviation of the training risks; 1 where they are all equal.
     replicate_coefficients : ndarray, shape (B, k)
         Log-hazard coefficients of the same model fitted to patients drawn with replacement.
     replicate_hazards : ndarray, shape (B, K)
@@ -55,12 +57,22 @@ class SurvivalHead:
     times: FloatArray
     hazard: FloatArray
     cut: float
+    spread: float
     replicate_coefficients: FloatArray
     replicate_hazards: FloatArray
 
     def risk(self, features: ArrayLike) -> FloatArray:
         """Return one risk a row of `features`, shape (n, p), NaN where missing; higher is worse."""
         risk: FloatArray = self._prepared(features) @ self.coefficient
+        return risk
+
+    def standardised_risk(self, features: ArrayLike) -> FloatArray:
+        """Return the risk in standard deviations of the training risks above the cut, shape (n,); high is above 0.
+
+        On this scale the models of an ensemble can be averaged: penalties, and so log hazards, differ between them
+        by orders of magnitude.
+        """
+        risk: FloatArray = (self.risk(features) - self.cut) / self.spread
         return risk
 
     def survival(self, features: ArrayLike, times: ArrayLike) -> SurvivalCurves:
@@ -96,6 +108,7 @@ class SurvivalHead:
             "times": self.times,
             "hazard": self.hazard,
             "cut": np.array([self.cut]),
+            "spread": np.array([self.spread]),
             "replicate_coefficients": self.replicate_coefficients,
             "replicate_hazards": self.replicate_hazards,
         }
@@ -113,6 +126,7 @@ class SurvivalHead:
             head = cls(
                 Preparation(arrays["kept"], arrays["mean"], arrays["scale"], int(arrays["n_features"][0])),
                 cut=float(arrays["cut"][0]),
+                spread=float(arrays["spread"][0]),
                 **{name: arrays[name] for name in _ARRAYS},
             )
             _check(head)
@@ -144,7 +158,7 @@ def _check(head: SurvivalHead) -> None:
             raise ValueError(f"{name} has shape {found}, not {expected}")
     if k == 0 or preparation.kept.min() < 0 or preparation.kept.max() >= preparation.n_features:
         raise ValueError("kept names columns that are not there")
-    if not (preparation.scale > 0).all():
+    if not (preparation.scale > 0).all() or not head.spread > 0:
         raise ValueError("a scale is not above zero")
     falling = np.diff(head.replicate_hazards, axis=1, prepend=0.0).min(initial=0.0) < 0
     if n_times == 0 or (np.diff(head.times) <= 0).any() or (np.diff(head.hazard, prepend=0.0) < 0).any() or falling:
@@ -196,13 +210,8 @@ def head_of_cox(
 
     drawn = _bootstrap(refit, follow_up, fitted.predictor.baseline.times, replicates, seed)
     coefficient = fitted.predictor.coefficient
-    return _head(
-        fitted.preparation,
-        (coefficient, coefficient),
-        fitted.predictor.baseline,
-        cut_of(RiskScores(prepared @ coefficient), cut),
-        drawn,
-    )
+    scale = _scale(RiskScores(prepared @ coefficient), cut)
+    return _head(fitted.preparation, (coefficient, coefficient), fitted.predictor.baseline, scale, drawn)
 
 
 def head_of_network(
@@ -240,20 +249,26 @@ def head_of_network(
 
     whole = refit(np.arange(len(column)))
     drawn = _bootstrap(refit, follow_up, whole.baseline.times, replicates, seed)
-    threshold = cut_of(RiskScores(prepared[:, 0]), cut)
-    return _head(preparation, (np.ones(1), whole.coefficient), whole.baseline, threshold, drawn)
+    scale = _scale(RiskScores(prepared[:, 0]), cut)
+    return _head(preparation, (np.ones(1), whole.coefficient), whole.baseline, scale, drawn)
+
+
+def _scale(risk: RiskScores, cut: Cut) -> tuple[float, float]:
+    """Return cut and spread of the training risks."""
+    spread = float(risk.values.std())
+    return cut_of(risk, cut), spread if spread > 0 else 1.0
 
 
 def _head(
     preparation: Preparation,
     coefficients: tuple[FloatArray, FloatArray],
     baseline: BreslowBaseline,
-    cut: float,
+    scale: tuple[float, float],
     drawn: tuple[FloatArray, FloatArray],
 ) -> SurvivalHead:
     if not np.isfinite(baseline.hazard).all():
         raise UserError("the baseline hazard is beyond measure: the risks lie too far apart")
-    return SurvivalHead(preparation, *coefficients, baseline.times, baseline.hazard, cut, *drawn)
+    return SurvivalHead(preparation, *coefficients, baseline.times, baseline.hazard, *scale, *drawn)
 
 
 def _bootstrap(
