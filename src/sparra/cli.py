@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sparra import RESEARCH_USE_ONLY, __version__, cli_bags
+from sparra import RESEARCH_USE_ONLY, __version__, cli_bags, cli_maps
 from sparra.bundle import cli as cli_bundle
 from sparra.errors import UserError
 from sparra.segmentation.cli import app as segment_app
@@ -30,6 +30,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 app.command("import")(cli_bags.import_bags)
 app.command("export-bags")(cli_bags.export_bags)
 app.command("inspect")(cli_bags.inspect)
+app.command("maps")(cli_maps.maps)
 cli_bundle.register(app)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]

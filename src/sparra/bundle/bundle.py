@@ -46,6 +46,8 @@ class CohortPrediction:
         the training cohort was too small to tell.
     importance : list of n mappings of modality to ndarray
         Importance of every node, mean over the models.
+    importance_by_model : tuple of lists as `importance`
+        What each model said.
     """
 
     subject_ids: tuple[str, ...]
@@ -58,6 +60,7 @@ class CohortPrediction:
     upper: FloatArray
     beyond: Mapping[str, FloatArray]
     importance: NodeValues
+    importance_by_model: tuple[NodeValues, ...]
 
     @property
     def unlike(self) -> NDArray[np.bool_]:
@@ -192,6 +195,7 @@ class Bundle:
             upper=upper,
             beyond={modality: self._beyond(modality, subjects) for modality in self.modalities},
             importance=[_mean(parts) for parts in zip(*importances, strict=True)],
+            importance_by_model=tuple(importances),
         )
 
     def _beyond(self, modality: Modality, subjects: Sequence[SubjectData]) -> FloatArray:

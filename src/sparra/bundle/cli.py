@@ -66,19 +66,25 @@ def predict(
         list[str] | None, typer.Option(help="What only this machine knows, e.g. slide.weights=FILE; repeatable.")
     ] = None,
     bag_encoder: Annotated[str | None, typer.Option(help="Encoder of ready bags that do not name theirs.")] = None,
+    maps: Annotated[str, typer.Option(help="Formats of the maps, see docs/maps.md; empty for none.")] = (
+        "overlay,geojson,nifti"
+    ),
     digest: Annotated[str | None, typer.Option(help="Refuse the bundle unless this is its digest.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one a processor.", min=1)] = None,
 ) -> None:
     """Predict risk, survival and risk group of new patients with a bundle; images or ready bags."""
     from sparra.bundle.bundle import Bundle
     from sparra.bundle.cohort import Request, predict_cohort
+    from sparra.maps.settings import MapsSettings
     from sparra.study.progress import ProgressBars
 
     loaded = Bundle.load(bundle)
     if digest is not None and loaded.digest != digest.lower():
         raise UserError(f"the bundle's digest is {loaded.digest}, not the one given", bundle, "Ask its sender")
     times = None if horizons is None else _numbers(horizons)
-    request = Request(cohort, out, times, _options(encoder_option or []), bag_encoder, workers)
+    formats = [part.strip() for part in maps.split(",") if part.strip()]
+    chosen = MapsSettings.from_mapping({"formats": formats}, "--maps")
+    request = Request(cohort, out, times, _options(encoder_option or []), bag_encoder, workers, chosen)
     outcome = predict_cohort(loaded, request, ProgressBars(console))
     _tell(loaded, outcome)
 
@@ -96,6 +102,8 @@ def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
     _say(f"{len(found.subject_ids)} patients, {high} of high risk by the training's cut: {outcome.table}")
     if unlike:
         _say(f"[yellow]{unlike} of them are unlike the training images, see the column 'remarks'[/yellow]")
+    if (outcome.layout.root / "maps").exists():
+        _say(f"maps: {outcome.layout.root / 'maps'}")
     _say(f"model: {escape(bundle.content.study)}. {RESEARCH_USE_ONLY}")
     if outcome.problems:
         _say(f"{len(outcome.problems)} problems, listed in {outcome.layout.failures}")

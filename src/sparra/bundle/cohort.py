@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from sparra import RESEARCH_USE_ONLY, __version__
 from sparra.bags import read_bag
 from sparra.bags.readers import is_bag_file
 from sparra.bundle.bundle import Bundle, CohortPrediction
 from sparra.bundle.compare import differences
+from sparra.bundle.maps import MapRequest, write_cohort_maps, write_importance
 from sparra.cohort.check import Cohort, check_cohort
 from sparra.cohort.problems import Problem, problem_of
 from sparra.cohort.settings import CohortSettings
@@ -22,6 +22,7 @@ from sparra.cohort.tables import ImageRecord, read_images
 from sparra.errors import UserError
 from sparra.files import atomic_path, write_json, write_text
 from sparra.graphs.store import read_graph
+from sparra.maps.settings import MapsSettings
 from sparra.study.images import check_image
 from sparra.study.layout import StudyLayout
 from sparra.study.lock import study_lock
@@ -50,6 +51,8 @@ class Request:
     bag_encoder : str or None
         Encoder of ready bags that do not name theirs, as the user vouches.
     workers : int or None
+    maps : MapsSettings
+        Which maps are written; no format writes none.
     """
 
     images: Path
@@ -58,6 +61,7 @@ class Request:
     encoder_options: Mapping[str, Mapping[str, Any]] | None = None
     bag_encoder: str | None = None
     workers: int | None = None
+    maps: MapsSettings = MapsSettings()
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,8 @@ def predict_cohort(bundle: Bundle, request: Request, track: Track) -> CohortOutc
     """Predict every patient of a table, and list what could not be done.
 
     Bags and graphs are made by the bundle's settings, in ``features/`` and ``graphs/`` of the folder, and not again
-    where they are up to date. Written are ``predictions.csv`` (one row a patient), ``importance.safetensors``
-    (``<modality>/<subject_id>``, one value a node), ``failures.csv`` and ``settings.json``. An image of another kind
+    where they are up to date. Written are ``predictions.csv`` (one row a patient), ``importance/`` (node by
+    node, of each model), ``maps/<image_key>/``, ``failures.csv`` and ``settings.json``. An image of another kind
     than those of training, or that cannot be read, is listed in ``failures.csv``; the patient is predicted from the
     others, if there are any.
 
@@ -96,8 +100,7 @@ def predict_cohort(bundle: Bundle, request: Request, track: Track) -> CohortOutc
 
 
 def _predict(bundle: Bundle, request: Request, layout: StudyLayout, track: Track) -> CohortOutcome:
-    for stale in (layout.root / "predictions.csv", layout.root / "importance.safetensors"):
-        stale.unlink(missing_ok=True)
+    (layout.root / "predictions.csv").unlink(missing_ok=True)
     _write_ids(request.images, layout)
     settings = _settings_of(bundle, request, layout)
     write_json(layout.settings, _record(bundle, request, settings))
@@ -111,6 +114,11 @@ def _predict(bundle: Bundle, request: Request, layout: StudyLayout, track: Track
     outcome = CohortOutcome(prediction, tuple(problems + unread), remarks, layout)
     if prediction is not None:
         _write(outcome, prediction)
+        folders = write_importance(prediction, layout)
+        if request.maps.formats:
+            asked = MapRequest(request.maps, cohort, index, layout, settings.n_workers)
+            failed = write_cohort_maps(bundle, asked, folders, track)
+            outcome = replace(outcome, problems=(*outcome.problems, *failed))
     write_failures(layout.failures, outcome.problems)
     return outcome
 
@@ -210,13 +218,6 @@ def _write(outcome: CohortOutcome, prediction: CohortPrediction) -> None:
     table = prediction.table()
     table["remarks"] = [_remarks(outcome, prediction, row) for row in range(len(table))]
     write_text(outcome.table, table.to_csv(index=False, lineterminator="\n"))
-    importance = {
-        f"{modality}/{name}": values
-        for name, weights in zip(prediction.subject_ids, prediction.importance, strict=True)
-        for modality, values in weights.items()
-    }
-    with atomic_path(outcome.layout.root / "importance.safetensors") as temporary:
-        save_file(importance, str(temporary))
 
 
 def _remarks(outcome: CohortOutcome, prediction: CohortPrediction, row: int) -> str:

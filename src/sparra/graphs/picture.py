@@ -20,7 +20,14 @@ _EDGE_COLOUR = "#1f3b73"
 _NODE_COLOUR = "#e4572e"
 
 
-def draw_graph(graph: SpatialGraph, preview: Preview, path: Path, image: int = 0) -> None:
+def draw_graph(
+    graph: SpatialGraph,
+    preview: Preview,
+    path: Path,
+    image: int = 0,
+    colours: NDArray[np.uint8] | None = None,
+    note: str = "",
+) -> None:
     """Draw nodes and edges of one image to a PNG.
 
     A slide's graph lies over its thumbnail. Of a CT, the axial slice with the largest tumour is shown, with the
@@ -34,6 +41,10 @@ def draw_graph(graph: SpatialGraph, preview: Preview, path: Path, image: int = 0
     path : Path
     image : int
         Index into `graph.images`.
+    colours : ndarray of uint8, shape (n_nodes, 3), optional
+        RGB of every node's mark, e.g. of its importance; one colour by default.
+    note : str
+        Written over the lower edge.
 
     Raises
     ------
@@ -52,7 +63,11 @@ def draw_graph(graph: SpatialGraph, preview: Preview, path: Path, image: int = 0
     else:
         background, outline = preview.pixels, None
     edges = graph.edge_index[:, shown[graph.edge_index].all(axis=0)]
-    figure = _figure(background, outline, preview.spacing, pixels[:, :2], edges, shown, graph.member_counts)
+    marks = _NODE_COLOUR if colours is None else colours[shown] / 255
+    figure = _figure(background, outline, preview.spacing, pixels[:, :2], edges, shown, graph.member_counts, marks)
+    if note:
+        box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 3}
+        figure.text(0.5, 0.01, note, ha="center", va="bottom", fontsize=9, wrap=True, bbox=box)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": "sparra"})
 
@@ -79,6 +94,7 @@ def _figure(
     edges: NDArray[np.int64],
     shown: NDArray[np.bool_],
     counts: NDArray[np.int64],
+    colours: str | NDArray[np.float64],
 ) -> Figure:
     height, width = background.shape[0] * spacing[1], background.shape[1] * spacing[0]
     scale = 10.0 / max(height, width)
@@ -95,7 +111,7 @@ def _figure(
     # Large enough to be seen, small enough not to cover one another.
     typical = np.clip(8000 / (1 + int(shown.sum())), 6, 120)
     area = typical * counts[shown] / float(np.median(counts))
-    marks: dict[str, Any] = {"c": _NODE_COLOUR, "edgecolors": "white", "linewidths": 0.8, "zorder": 2}
+    marks: dict[str, Any] = {"c": colours, "edgecolors": "white", "linewidths": 0.8, "zorder": 2}
     axes.scatter(pixels[shown, 0], pixels[shown, 1], s=area, **marks)
     axes.set_xlim(-0.5, background.shape[1] - 0.5)
     axes.set_ylim(background.shape[0] - 0.5, -0.5)

@@ -71,7 +71,7 @@ def require_spacing(path: Path) -> None:
     UserError
         If a spacing is 0 or not a number.
     """
-    header, order = _header_bytes(path)
+    header, order = header_bytes(path)
     spacing = np.frombuffer(header, order + ("f4" if len(header) == _NIFTI_1 else "f8"), 3, _PIXDIM[len(header)])
     if not (np.isfinite(spacing) & (spacing != 0)).all():
         listing = " x ".join(f"{value:g}" for value in spacing)
@@ -139,7 +139,7 @@ def _layout(path: Path, reader: Any) -> _Layout:
     code = int(reader.GetMetaData("datatype"))
     if code not in _TYPES:
         raise UserError(f"voxels of NIfTI data type {code} are not read", path, "Export it as int16 or float32")
-    header, order = _header_bytes(path)
+    header, order = header_bytes(path)
     offset = max(int(float(reader.GetMetaData("vox_offset"))), len(header))
     slope, intercept = (float(reader.GetMetaData(key)) for key in ("scl_slope", "scl_inter"))
     if not math.isfinite(slope):
@@ -147,7 +147,7 @@ def _layout(path: Path, reader: Any) -> _Layout:
     return _Layout(offset, np.dtype(order + _TYPES[code]), tuple(reader.GetSize())[::-1], slope, intercept)
 
 
-def _header_bytes(path: Path) -> tuple[bytes, str]:
+def header_bytes(path: Path) -> tuple[bytes, str]:
     """Return the header of NIfTI-1 or NIfTI-2, which differ in length, and its byte order."""
     with _opened(path) as handle:
         content = handle.read(max(_PIXDIM))

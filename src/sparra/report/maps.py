@@ -1,5 +1,6 @@
 """Importance drawn over a slide's thumbnail and over slices of a CT."""
 
+import textwrap
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -13,12 +14,14 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from sparra.bags.preview import Preview
-from sparra.report.overlay import PatientVolume, focus_patch, paint, patient_volume
+from sparra.maps.paint import paint
+from sparra.maps.pictures import COLOUR_MAP
+from sparra.report.overlay import PatientVolume, focus_patch, patient_volume
 from sparra.report.pictures import INK, STYLE
 
-COLOUR_MAP = "viridis"
 CT_WINDOW_HU = (-160.0, 240.0)
 WIDTH_INCHES = 8.6
+NOTE_CHARACTERS = 130
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def draw_slide_map(
     positions: NDArray[np.float64],
     patch_size: tuple[float, ...],
     values: NDArray[np.float64],
+    note: str = "",
 ) -> Figure:
     """Draw a slide's thumbnail twice: as scanned, and in grey under the importance of its patches.
 
@@ -69,6 +73,8 @@ def draw_slide_map(
         Sides (x, y) in µm.
     values : ndarray of float64, shape (n_patches,)
         Importance; the colour scale runs from 0 to its largest value.
+    note : str
+        Written below, such as the verdict on the map.
     """
     height, width = preview.pixels.shape[:2]
     size = (patch_size[0] / preview.spacing[0], patch_size[1] / preview.spacing[1])
@@ -86,6 +92,7 @@ def draw_slide_map(
             _bare(axes, title)
             _scale_bar(axes, extent, "black", "white")
         _colour_bar(figure, scale, mapped)
+        _write_note(figure, note)
     return figure
 
 
@@ -94,6 +101,7 @@ def draw_ct_map(
     positions: NDArray[np.float64],
     patch_size: tuple[float, ...],
     values: NDArray[np.float64],
+    note: str = "",
 ) -> Figure:
     """Draw three slices through the most important patch, plain above and with importance below.
 
@@ -107,6 +115,8 @@ def draw_ct_map(
         Sides (x, y, z) in mm.
     values : ndarray of float64, shape (n_patches,)
         Importance; the colour scale runs from 0 to its largest value.
+    note : str
+        Written below, such as the verdict on the map.
     """
     volume = patient_volume(preview, positions)
     focus = volume.centres[focus_patch(positions, values)]
@@ -128,6 +138,7 @@ def draw_ct_map(
                 _bare(grid[row, column], title)
         if scale is not None:
             _colour_bar(figure, scale, grid[1, :])
+        _write_note(figure, note)
     return figure
 
 
@@ -243,6 +254,11 @@ def _colour_bar(figure: Figure, scale: ScalarMappable, axes: object) -> None:
     bar = figure.colorbar(scale, ax=axes, shrink=0.85, pad=0.02, format=percent)  # type: ignore[arg-type]
     bar.set_label("Share of the importance, per patch", color=INK, fontsize=8)
     bar.outline.set_visible(False)
+
+
+def _write_note(figure: Figure, note: str) -> None:
+    if note:
+        figure.supxlabel("\n".join(textwrap.wrap(note, NOTE_CHARACTERS)), fontsize=8, color=INK)
 
 
 def _figure_size(extent: tuple[float, ...], columns: int, rows: int) -> tuple[float, float]:

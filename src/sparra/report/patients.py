@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from sparra.bags.bag import Bag, Modality
 from sparra.bags.preview import Preview
@@ -17,8 +16,9 @@ from sparra.cohort.tables import subject_key
 from sparra.errors import UserError
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.store import read_graph
+from sparra.maps.out_of_fold import FILE, read_importance
+from sparra.maps.scores import patch_importance, patches_of_image
 from sparra.report.maps import draw_ct_map, draw_slide_map
-from sparra.report.overlay import patch_importance, patches_of_image
 from sparra.report.pictures import Picture, picture
 from sparra.report.results import AGGREGATOR_NAMES, arms
 from sparra.report.settings import ReportSettings
@@ -82,7 +82,7 @@ def mapped_model(layout: "StudyLayout", predictions: pd.DataFrame, settings: Rep
 
 def _importance_exists(layout: "StudyLayout", predictions: pd.DataFrame, modality: str, aggregator: str) -> bool:
     folds = predictions.loc[predictions["modality"] == modality, "fold"].unique()
-    paths = (layout.model(modality, aggregator, int(fold)) / "importance.safetensors" for fold in folds)
+    paths = (layout.model(modality, aggregator, int(fold)) / FILE for fold in folds)
     return any(path.exists() for path in paths)
 
 
@@ -123,23 +123,14 @@ def importance_maps(layout: "StudyLayout", modality: str, aggregator: str, patie
     maps: list[Picture | str] = []
     for image_modality in MODALITIES_OF.get(modality, ()):
         try:
-            importance = _read_importance(folder, f"{image_modality}/{patient.subject_id}")
-            if importance is None:
+            read = read_importance(folder, image_modality, patient.subject_id)
+            if read is None:
                 maps.append(f"The model used no {IMAGE_WORD[image_modality]} of this patient.")
             else:
-                maps.append(_map(layout, image_modality, patient.subject_id, importance))
+                maps.append(_map(layout, image_modality, patient.subject_id, read[0]))
         except UserError as error:
             maps.append(f"No map of the {IMAGE_WORD[image_modality]}: {error}")
     return maps
-
-
-def _read_importance(folder: Path, key: str) -> NDArray[np.float64] | None:
-    path = folder / "importance.safetensors"
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            return tensors.get_tensor(key).astype(np.float64) if key in tensors.keys() else None  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError) as error:
-        raise UserError(f"the importance cannot be read ({error})", path, "Train this fold again") from None
 
 
 def _map(layout: "StudyLayout", modality: Modality, subject_id: str, importance: NDArray[np.float64]) -> Picture | str:

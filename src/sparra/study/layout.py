@@ -122,6 +122,25 @@ class StudyLayout:
         """Folder of one trained aggregator; `modality` is ``ct``, ``slide`` or ``joint``."""
         return self.root / "models" / modality / aggregator / f"fold-{fold}"
 
+    def map_files(self, modality: str, aggregator: str, image_key: str) -> Path:
+        """Folder of the maps of one image by one trained aggregation; see docs/maps.md for its files."""
+        return self.root / "maps" / modality / aggregator / image_key
+
+    @property
+    def map_index(self) -> Path:
+        """CSV of all maps, a row an image and trained aggregation; see docs/maps.md."""
+        return self.root / "maps" / "index.csv"
+
+    @property
+    def map_trust(self) -> Path:
+        """CSV of what the checks of each trained aggregation's maps came to; see docs/maps.md."""
+        return self.root / "maps" / "trust.csv"
+
+    @property
+    def map_verdicts(self) -> Path:
+        """CSV: trained_modality, aggregator, modality, verdict (trusted, failed or untested), sentence."""
+        return self.root / "maps" / "verdicts.csv"
+
     def evaluation(self, modality: str, aggregator: str, fold: int) -> Path:
         """Folder of one fold's survival models, metrics and predictions."""
         return self.root / "evaluation" / "folds" / f"{modality}-{aggregator}-{fold}"

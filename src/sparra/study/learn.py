@@ -16,6 +16,7 @@ from sparra.cohort.splits import Folds, read_folds
 from sparra.errors import UserError
 from sparra.files import atomic_path
 from sparra.graphs.store import read_graph
+from sparra.maps.out_of_fold import importance_key, spread_key
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import MethodModality, StudySettings
@@ -25,6 +26,9 @@ from sparra.training.crossfit import CrossFitted, cross_fitted_embeddings
 from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import Predictions
 from sparra.training.subjects import SubjectData
+
+# Draws of the posterior behind the standard deviations of importance, whose own error is then about 12 %.
+SPREAD_DRAWS = 32
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def train_method(
             inner_folds(train, settings.methods.cross_fit_folds),
             fitted,
         )
-    predicted = fitted.predict(test)
+    predicted = fitted.predict(test, SPREAD_DRAWS if fitted.tells_spread else 0)
     folder = layout.model(method.modality, method.aggregator, method.fold)
     fitted.save(folder)
     embeddings = {
@@ -174,11 +178,18 @@ def inner_folds(subjects: Sequence[SubjectData], wanted: int) -> int:
 
 
 def _importance_by_key(subjects: Sequence[SubjectData], predicted: Predictions) -> dict[str, NDArray[np.float32]]:
-    return {
-        f"{modality}/{subject.subject_id}": weights
+    tensors = {
+        importance_key(modality, subject.subject_id): weights
         for subject, importance in zip(subjects, predicted.importance, strict=True)
         for modality, weights in importance.items()
     }
+    spreads = predicted.importance_sd or [{} for _ in subjects]
+    tensors |= {
+        spread_key(modality, subject.subject_id): deviations
+        for subject, spread in zip(subjects, spreads, strict=True)
+        for modality, deviations in spread.items()
+    }
+    return tensors
 
 
 def _write_tensors(path: Path, tensors: dict[str, Any]) -> None:

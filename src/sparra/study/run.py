@@ -24,6 +24,7 @@ from sparra.study.kinds import ImageKind, without_odd_images
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import train_methods
 from sparra.study.lock import study_lock
+from sparra.study.maps import write_maps
 from sparra.study.pool import Track
 from sparra.study.settings import StudySettings
 from sparra.study.stages import (
@@ -38,7 +39,7 @@ from sparra.study.stages import (
 
 Stage = Literal["extract", "graph", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
-FOLDERS = ("cohort", "features", "graphs", "models", "evaluation", "report", "robustness")
+FOLDERS = ("cohort", "features", "graphs", "models", "evaluation", "maps", "report", "robustness")
 PACKAGES = ("numpy", "torch", "scikit-learn", "scikit-survival", "simpleitk", "openslide-python")
 
 
@@ -162,6 +163,8 @@ def _learn(
     _write_state(cohort, layout, problems, _used(index), left_out)
     if until != "train":
         problems += evaluate_methods(settings, layout, index_path, index, folds, track)
+    if until == "report":
+        problems += write_maps(settings, cohort, layout, index_path, index, folds, track)
     flow = _write_state(cohort, layout, problems, _used(index), left_out)
     if until == "report":
         for _ in track(range(1), "report", 1):

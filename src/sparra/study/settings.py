@@ -11,6 +11,7 @@ from sparra.bags.settings import ImportSettings
 from sparra.cohort.settings import CohortSettings
 from sparra.errors import UserError
 from sparra.graphs.settings import GraphSettings, default_graph_settings
+from sparra.maps.settings import MapsSettings
 from sparra.modality import Modality
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
@@ -128,7 +129,7 @@ class StudySettings(Settings):
         Seeds every random draw.
     workers : int or None
         Processes that work at a time; None takes the number of processors.
-    ct, slide, bags, graphs, methods, training, evaluation, report, robustness : Settings
+    ct, slide, bags, graphs, methods, training, evaluation, maps, report, robustness : Settings
         Settings of the stages.
     """
 
@@ -145,6 +146,7 @@ class StudySettings(Settings):
     methods: MethodsSettings = MethodsSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    maps: MapsSettings = MapsSettings()
     report: ReportSettings = ReportSettings()
     robustness: PerturbationSettings = PerturbationSettings()
 

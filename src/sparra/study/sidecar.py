@@ -18,6 +18,7 @@ PACKAGES_OF_STAGE = {
     "graph": ("numpy", "scipy"),
     "train": ("numpy", "torch"),
     "evaluate": ("numpy", "scikit-learn", "scikit-survival"),
+    "maps": ("numpy", "torch", "highdicom", "matplotlib", "pillow", "tifffile"),
 }
 
 

@@ -84,6 +84,16 @@ class FittedAggregator:
         return (Member(self.model, self.curve, self.scale), *self.others)
 
     @property
+    def has_posterior(self) -> bool:
+        """Whether its models can tell the posterior spread of risk and importance."""
+        return type(self.model).spread is not Aggregator.spread
+
+    @property
+    def tells_spread(self) -> bool:
+        """Whether it can give standard deviations: of a posterior, or between the models of an ensemble."""
+        return self.has_posterior or bool(self.others)
+
+    @property
     def feature_dims(self) -> dict[str, int]:
         """Number of node features of each modality."""
         return {modality: len(scaler.mean) for modality, scaler in self.scalers.items()}
@@ -96,13 +106,13 @@ class FittedAggregator:
         subjects : sequence of SubjectData
         uncertainty_draws : int
             Draws of s from q(s), at least 2, for the standard deviations; 0 leaves them out. A subject's do not
-            depend on the other subjects.
+            depend on the other subjects. Those of an ensemble without a posterior are between its models alone.
 
         Raises
         ------
         UserError
             If a subject has no graph of the model's modalities, or one with another number of features; if draws
-            are asked of a model without a posterior.
+            are asked of a single model without a posterior.
         """
         self._check(subjects)
         cohort = PreparedCohort.of(subjects, self.scalers)
@@ -110,9 +120,10 @@ class FittedAggregator:
         spreads = [
             member_spread(member.model, cohort, self.seed, uncertainty_draws)
             for member in self.members
-            if uncertainty_draws
+            if uncertainty_draws and (self.has_posterior or not self.others)
         ]
-        return combined(parts, [member.scale for member in self.members], spreads, self._presence(subjects))
+        scales = [member.scale for member in self.members]
+        return combined(parts, scales, spreads, self._presence(subjects), bool(uncertainty_draws))
 
     def _check(self, subjects: Sequence[SubjectData]) -> None:
         if not subjects:

@@ -30,7 +30,8 @@ class Predictions:
     importance : list of n mappings of modality to ndarray of float32, each of shape (n_nodes,)
         Weight of every node, summing to one over a subject's nodes of a modality.
     risk_sd : ndarray of float64, shape (n,), or None
-        Standard deviation of the risk: under the posterior of s, and between the models of an ensemble.
+        Standard deviation of the risk: under the posterior of s, and between the models of an ensemble; where the
+        models have no posterior, between them alone.
     importance_sd : list as `importance`, or None
         That of every node's importance.
     """
@@ -107,18 +108,22 @@ def combined(
     scales: Sequence[tuple[float, float]],
     spreads: Sequence[tuple[NDArray[np.float64], NodeValues]],
     present: NDArray[np.bool_],
+    between_models: bool = False,
 ) -> Predictions:
     """Join the answers of an ensemble; a single model's risk stays on its own scale.
 
-    Variances add: the mean of the models' posterior variances and the variance of their means.
+    Variances add: the mean of the models' posterior variances and the variance of their means. Without a posterior
+    (`spreads` empty) the second alone is left, which `between_models` asks for.
     """
     if len(parts) == 1:
         risk_sd, importance_sd = spreads[0] if spreads else (None, None)
         return Predictions(parts[0].embedding, present, parts[0].risk, parts[0].importance, risk_sd, importance_sd)
     risks = np.stack([(part.risk - mean) / spread for part, (mean, spread) in zip(parts, scales, strict=True)])
     importance = [_mean_over_models([part.importance[index] for part in parts]) for index in range(len(present))]
-    if not spreads:
+    if not spreads and not between_models:
         return Predictions(parts[0].embedding, present, risks.mean(axis=0), importance)
+    if not spreads:
+        spreads = [_no_posterior(part) for part in parts]
     posterior = np.stack([sd / spread for (sd, _), (_, spread) in zip(spreads, scales, strict=True)])
     importance_sd = [
         _total_spread([part.importance[index] for part in parts], [nodes[index] for _, nodes in spreads])
@@ -126,6 +131,11 @@ def combined(
     ]
     risk_sd = np.sqrt((posterior**2).mean(axis=0) + risks.var(axis=0))
     return Predictions(parts[0].embedding, present, risks.mean(axis=0), importance, risk_sd, importance_sd)
+
+
+def _no_posterior(part: MemberPrediction) -> tuple[NDArray[np.float64], NodeValues]:
+    nodes = [{name: np.zeros_like(values) for name, values in subject.items()} for subject in part.importance]
+    return np.zeros_like(part.risk), nodes
 
 
 def _mean_over_models(values: Sequence[dict[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:

@@ -1,0 +1,101 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from tests.maps.conftest import DATA, needs_data, scores_at
+from tests.radiology.conftest import PATIENT
+
+from sparra.errors import UserError
+from sparra.maps.dicom import most_important, write_parametric_map, write_segmentation
+from sparra.maps.label import MapLabel
+from sparra.maps.volume import CtSource, open_ct, score_volume
+from sparra.radiology.geometry import Grid
+
+FAILED = MapLabel("SPARRA on CT", "failed", "It fails.")
+
+
+@pytest.fixture
+def ct(write_series: Callable[..., Path]) -> CtSource:
+    return open_ct(write_series(np.zeros((14, 36, 40), np.int16)))
+
+
+def scores_on(ct: CtSource, n: int = 9):
+    middle = np.array(ct.grid.size) / 2
+    indices = np.random.default_rng(3).uniform(middle * 0.6, middle * 1.4, size=(n, 3))
+    return scores_at(ct.grid.to_mm(indices), (6.0, 6.0, 6.0), "ct")
+
+
+def check_parametric_map(path: Path, scores, ct: CtSource) -> None:
+    """Values and places, as highdicom reads them."""
+    read = (
+        hd.pm.ParametricMap.from_dataset(pydicom.dcmread(path))
+        if hasattr(hd.pm.ParametricMap, "from_dataset")
+        else None
+    )
+    read = read or hd.imread(path)
+    volume = read.get_volume()
+    expected = score_volume(scores, ct)
+    centre = np.array(volume.spatial_shape) // 2
+    for index in (np.zeros(3), centre, np.array(volume.spatial_shape) - 1):
+        where = volume.map_indices_to_reference(index[None].astype(float))[0]
+        x, y, z = np.rint(ct.grid.to_index(where)).astype(int)
+        np.testing.assert_allclose(ct.grid.to_mm([x, y, z]), where, atol=0.01)
+        assert volume.array[tuple(index.astype(int))] == pytest.approx(expected[z, y, x])
+    assert volume.array.sum() == pytest.approx(expected.sum(), rel=1e-5)
+    assert volume.array.dtype.kind == "f"
+
+
+def test_parametric_map_is_read_back_by_highdicom(ct: CtSource, tmp_path: Path) -> None:
+    scores = scores_on(ct)
+    write_parametric_map(tmp_path / "map.dcm", scores, ct, FAILED)
+    check_parametric_map(tmp_path / "map.dcm", scores, ct)
+    header = pydicom.dcmread(tmp_path / "map.dcm")
+    assert header.SeriesDescription == "FAILED ITS CHECKS: SPARRA on CT"
+    source = pydicom.dcmread(ct.series.files[0])
+    assert header.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert header.StudyInstanceUID == source.StudyInstanceUID
+    assert header.SOPClassUID.name == "Parametric Map Storage"
+
+
+def test_segmentation_holds_the_fewest_patches_of_half_the_importance(ct: CtSource, tmp_path: Path) -> None:
+    scores = scores_on(ct)
+    write_segmentation(tmp_path / "half.dcm", scores, ct, FAILED)
+    read = hd.seg.segread(tmp_path / "half.dcm")
+    marked = most_important(scores.score)
+    expected = score_volume(scores, ct, marked.astype(float)) > 0
+    volume = read.get_volume(combine_segments=True)
+    assert int((volume.array > 0).sum()) == int(expected.sum())
+    assert "FAILED" in read.get_segment_description(1).segment_label
+    assert scores.score[marked].sum() >= 0.5
+    assert scores.score[marked].sum() - scores.score[marked].min() < 0.5
+
+
+def test_no_identity_is_stored_unless_asked_for(ct: CtSource, tmp_path: Path) -> None:
+    for name, write in (("map.dcm", write_parametric_map), ("half.dcm", write_segmentation)):
+        write(tmp_path / name, scores_on(ct), ct, FAILED)
+        text = (tmp_path / name).read_bytes()
+        assert b"Doe" not in text
+        assert b"secret" not in text
+        write(tmp_path / name, scores_on(ct), ct, FAILED, keep_identity=True)
+        assert pydicom.dcmread(tmp_path / name).PatientName == PATIENT
+
+
+def test_a_ct_that_is_no_series_is_refused(tmp_path: Path) -> None:
+    grid = Grid((20, 20, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
+    ct = CtSource(tmp_path / "ct.nii.gz", grid, grid)
+    with pytest.raises(UserError, match="no DICOM series"):
+        write_parametric_map(tmp_path / "map.dcm", scores_on(ct), ct, FAILED)
+
+
+@needs_data
+@pytest.mark.real_data
+def test_dicom_maps_of_a_real_series(tmp_path: Path) -> None:
+    ct = open_ct(DATA / "sts-ct" / "dicom" / "STS_019" / "CT" / "image")
+    scores = scores_on(ct, 30)
+    write_parametric_map(tmp_path / "map.dcm", scores, ct, FAILED)
+    check_parametric_map(tmp_path / "map.dcm", scores, ct)
+    write_segmentation(tmp_path / "half.dcm", scores, ct, FAILED)
+    assert hd.seg.segread(tmp_path / "half.dcm").number_of_segments == 1
