@@ -3,7 +3,7 @@
 import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Request:
     encoder_options: Mapping[str, Mapping[str, Any]] | None = None
     bag_encoder: str | None = None
     workers: int | None = None
-    maps: MapsSettings = MapsSettings()
+    maps: MapsSettings = field(default_factory=MapsSettings)
 
 
 @dataclass(frozen=True)
