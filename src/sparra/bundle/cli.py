@@ -115,7 +115,7 @@ def _model(name: str) -> str:
     from sparra.survival.models import survival_models
     from sparra.survival.summary import NETWORK
 
-    names = {known.lower(): known for known in (*survival_models, NETWORK)}
+    names: dict[str, str] = {known.lower(): known for known in (*survival_models, NETWORK)}
     if name.lower() not in names:
         raise UserError(f"there is no model '{name}'", mend=f"Give one of {', '.join(names.values())}")
     return names[name.lower()]

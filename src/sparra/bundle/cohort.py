@@ -109,7 +109,7 @@ def _predict(bundle: Bundle, request: Request, layout: StudyLayout, track: Track
     cohort, refused, remarks = _of_right_kind(bundle, settings, cohort, layout)
     index, failed = build_graphs(settings, cohort, layout, track)
     problems += refused + failed
-    subjects, unread = _subjects(index, layout)
+    subjects, unread = _subjects(bundle, index, layout)
     prediction = bundle.predict_subjects(subjects, request.horizons) if subjects else None
     outcome = CohortOutcome(prediction, tuple(problems + unread), remarks, layout)
     if prediction is not None:
@@ -193,7 +193,11 @@ def _of_right_kind(
         if not bag_is_current(settings, image, layout):
             continue  # Its failure is listed already.
         path = layout.bag(image.modality, image.key)
-        found = differences(bundle.content.inputs[image.modality], stored_kind(path), read_bag(path).provenance)
+        try:
+            found = differences(bundle.content.inputs[image.modality], stored_kind(path), read_bag(path).provenance)
+        except UserError as error:
+            problems.append(problem_of(error, _STAGE, image.subject_id, str(image.path)))
+            continue
         refused = [difference for difference in found if difference.refused]
         problems += [Problem(one.what, str(image.path), one.mend, image.subject_id, stage=_STAGE) for one in refused]
         if not refused:
@@ -202,11 +206,16 @@ def _of_right_kind(
     return replace(cohort, images=tuple(kept)), problems, {name: tuple(texts) for name, texts in remarks.items()}
 
 
-def _subjects(index: GraphIndex, layout: StudyLayout) -> tuple[list[SubjectData], list[Problem]]:
+def _subjects(bundle: Bundle, index: GraphIndex, layout: StudyLayout) -> tuple[list[SubjectData], list[Problem]]:
+    """Read the graphs of every subject that each model of the bundle can take."""
     subjects, problems = [], []
     for name, paths in sorted(index.items()):
         try:
             graphs = {modality: read_graph(layout.root / path) for modality, path in sorted(paths.items())}
+            for member in bundle.members:
+                if not any(len(graphs[known]) for known in member.network.scalers if known in graphs):
+                    what = f"a model of the bundle takes {' and '.join(member.network.scalers)} alone"
+                    raise UserError(what, mend="Add such an image")
         except UserError as error:
             problems.append(problem_of(error, _STAGE, name, f"subject {name}"))
         else:

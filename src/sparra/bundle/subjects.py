@@ -55,7 +55,9 @@ def _subject(
             parts.setdefault(graph.modality, []).append(graph)
     if not parts:
         raise UserError(f"there is no image of {' or '.join(modalities)}", where, "Give a bag or a graph")
-    graphs = {name: found[0] if len(found) == 1 else merge_graphs(found) for name, found in parts.items()}
+    graphs: dict[str, SpatialGraph] = {
+        name: found[0] if len(found) == 1 else merge_graphs(found) for name, found in parts.items()
+    }
     return SubjectData(subject_id, graphs, float("nan"), False)
 
 

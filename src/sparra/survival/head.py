@@ -276,7 +276,9 @@ def _bootstrap(
 ) -> tuple[FloatArray, FloatArray]:
     """Return log-hazard coefficients (B, k) and baseline hazards at `times` (B, K) of fits to drawn patients."""
     generator = np.random.default_rng([_STREAM, seed])
-    n, coefficients, hazards = len(follow_up), [], []
+    n = len(follow_up)
+    coefficients: list[FloatArray] = []
+    hazards: list[FloatArray] = []
     for _ in range(_TRIES * replicates):
         if len(hazards) == replicates:
             break
