@@ -266,7 +266,10 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _likeness(subjects: Sequence[SubjectData], modality: Modality, seed: int) -> Likeness | None:
     having = [subject for subject in subjects if modality in subject.graphs]
-    return Likeness.of(mean_features(having, modality), seed) if len(having) >= FEWEST_SUBJECTS else None
+    means = mean_features(having, modality)
+    # Without a measure of likeness a bundle is still of use; the shares are then empty.
+    differ = len(having) >= FEWEST_SUBJECTS and np.ptp(means, axis=0).max() > 0
+    return Likeness.of(means, seed) if differ else None
 
 
 def _limitations(

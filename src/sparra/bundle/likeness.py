@@ -93,12 +93,14 @@ class Likeness:
         Raises
         ------
         UserError
-            If there are fewer than 10 subjects.
+            If there are fewer than 10 subjects, or none differs from another.
         """
         n = len(means)
         if n < FEWEST_SUBJECTS:
             raise UserError(f"likeness to the training images needs {FEWEST_SUBJECTS} subjects, there are {n}")
         place = np.random.default_rng([_STREAM, seed]).permutation(n) % _FOLDS
+        if np.ptp(means, axis=0).max() == 0:
+            raise UserError("likeness to the training images needs subjects that differ")
         distances = np.empty(n)
         for fold in range(_FOLDS):
             held_out = place == fold
@@ -108,13 +110,17 @@ class Likeness:
     def share_beyond(self, means: FloatArray) -> FloatArray:
         """Return the share of training subjects that lie at least as far out as each row of `means`, shape (n,).
 
-        Between 1 / (n_subjects + 1) and 1. Of subjects drawn as the training subjects were, about a share p has
-        a value up to p.
+        Of subjects drawn as the training subjects were, about a share p has a value up to p. Beyond the farthest
+        training subject the share, 1 / (n_subjects + 1) there, falls on as the inverse of D²: else a small cohort
+        could flag no image, however far out.
         """
         levels = np.linspace(0, 1, len(self.quantiles))
-        below = np.interp(self.moments.distance(means), self.quantiles, levels, left=0.0, right=1.0)
-        share: FloatArray = (1.0 + self.n_subjects * (1.0 - below)) / (self.n_subjects + 1.0)
-        return share
+        distance = self.moments.distance(means)
+        below = np.interp(distance, self.quantiles, levels, left=0.0, right=1.0)
+        share = (1.0 + self.n_subjects * (1.0 - below)) / (self.n_subjects + 1.0)
+        farthest = self.quantiles[-1]
+        falling: FloatArray = share * farthest / np.maximum(distance, farthest)
+        return falling
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as named arrays."""
@@ -157,5 +163,5 @@ def _check(like: Likeness) -> None:
         raise ValueError("a variance is not above zero")
     if like.quantiles.ndim != 1 or len(like.quantiles) < 2 or (np.diff(like.quantiles) < 0).any():
         raise ValueError("the quantiles do not rise")
-    if like.n_subjects < FEWEST_SUBJECTS:
-        raise ValueError("there are too few subjects")
+    if not like.quantiles[-1] > 0 or like.n_subjects < FEWEST_SUBJECTS:
+        raise ValueError("there are too few subjects, or they do not differ")
