@@ -19,6 +19,8 @@ from sparra.study.settings import StudySettings, read_study
 N_TRAIN = 30
 NAMES = {"ct": tuple(f"ct_{k}" for k in range(6)), "slide": ()}
 
+SLIDE = {"mpp_x": 0.25, "mpp_y": 0.25, "level_dimensions": [[4096, 4096]]}
+
 
 def quietly(items: Iterable[Any], label: str, total: int) -> Iterable[Any]:
     return items
@@ -35,7 +37,10 @@ def make_bag(
     own: dict[str, Any] = (
         {"scan_spacing_mm": [0.8, 0.8, 2.5]}
         if modality == "ct"
-        else {"slide": {"mpp_x": 0.25}, "grid": {"tile_um": 128.0, "tile_px": 256}}
+        else {
+            "slide": {"mpp_x": 0.25, "mpp_y": 0.25, "level_dimensions": [[4096, 4096]]},
+            "grid": {"tile_um": 128.0, "tile_px": 256},
+        }
     )
     encoder = {"encoder": {"name": f"tiny-{modality}"}, "weights": {"sha256": "ab" * 32}}
     return Bag(

@@ -129,6 +129,8 @@ def test_the_commands_write_and_read_a_bundle(
     assert code == 2
     assert "digest" in said
     code, said = call("predict", bundle, images, *out, "--digest", digest, "--horizons", "100,200")
+    assert code == 0, said
     assert "2 patients" in said
+    assert len(list((tmp_path / "out" / "maps").rglob("*.geojson"))) == 2
     header = (tmp_path / "out" / "predictions.csv").read_text().splitlines()[0]
     assert "survival_200_upper" in header
