@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sparra import RESEARCH_USE_ONLY, __version__, cli_bags, cli_maps
+from sparra.bundle import cli as cli_bundle
 from sparra.errors import UserError
 from sparra.gdc.cli import app as cohort_app
 from sparra.segmentation.cli import app as segment_app
@@ -34,6 +35,7 @@ app.command("export-bags")(cli_bags.export_bags)
 app.command("inspect")(cli_bags.inspect)
 app.command("view")(view)
 app.command("maps")(cli_maps.maps)
+cli_bundle.register(app)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
 

@@ -34,7 +34,7 @@ def evaluate_methods(
     settings: StudySettings, layout: StudyLayout, index_path: Path, index: GraphIndex, folds: Folds, track: Track
 ) -> list[Problem]:
     """Evaluate every trained method that is not up to date, then gather the tables and draw the conclusions."""
-    grid = _time_grid(settings, layout, folds)
+    grid = time_grid_of(settings, layout, folds)
     asked = methods_of(settings, index, folds)
     # A method whose training failed has no part in it, though an older model of it may still lie there.
     trained = [method for method in asked if is_trained(settings, layout, index_path, method)]
@@ -91,7 +91,7 @@ def _write(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _time_grid(settings: StudySettings, layout: StudyLayout, folds: Folds) -> TimeGrid:
+def time_grid_of(settings: StudySettings, layout: StudyLayout, folds: Folds) -> TimeGrid:
     """Declare one grid for all methods and folds, from the follow-up of all subjects alone."""
     follow_up = read_follow_up(layout).loc[folds.subject_ids]
     tests = [follow_up.index.get_indexer(pd.Index(fold.test)) for fold in folds]
@@ -137,7 +137,7 @@ def evaluate_method(
     fold = list(read_folds(layout.folds))[method.fold]
     follow_up = read_follow_up(layout)
     train_ids, test_ids = (subjects_with_graph(index, method, part) for part in (fold.train, fold.test))
-    train, test = (_follow_up_of(follow_up.loc[ids]) for ids in (train_ids, test_ids))
+    train, test = (follow_up_of(follow_up.loc[ids]) for ids in (train_ids, test_ids))
     embeddings = load_file(_embeddings(layout, method))
     rules = rules_of(settings, grid)
     horizons = horizons_of(settings.evaluation, settings.cohort.time_unit, grid)
@@ -166,5 +166,6 @@ def _judged(fitted: FittedSurvivalModel, train: FloatArray, test: FloatArray) ->
     return Judged(fitted.predict_risk(train), fitted.predict_risk(test), survival)
 
 
-def _follow_up_of(table: pd.DataFrame) -> FollowUp:
+def follow_up_of(table: pd.DataFrame) -> FollowUp:
+    """Return the follow-up in a table as `read_follow_up` gives it."""
     return FollowUp(table["time"].to_numpy(), table["event"].to_numpy())

@@ -155,7 +155,7 @@ def train_method(
             settings.training,
             train,
             seed,
-            _inner_folds(train, settings.methods.cross_fit_folds),
+            inner_folds(train, settings.methods.cross_fit_folds),
             fitted,
         )
     predicted = fitted.predict(test, SPREAD_DRAWS if fitted.tells_spread else 0)
@@ -172,7 +172,7 @@ def train_method(
     mark_done(folder, key)
 
 
-def _inner_folds(subjects: Sequence[SubjectData], wanted: int) -> int:
+def inner_folds(subjects: Sequence[SubjectData], wanted: int) -> int:
     """Return how many folds the events allow, at least 2."""
     return max(2, min(wanted, sum(subject.event for subject in subjects)))
 
@@ -204,7 +204,7 @@ def _load_parts(
     fold = list(read_folds(layout.folds))[method.fold]
     follow_up = read_follow_up(layout)
     train, test = (
-        [_load_subject(layout, index, method, name, follow_up) for name in subjects_with_graph(index, method, part)]
+        [load_subject(layout, index, method, name, follow_up) for name in subjects_with_graph(index, method, part)]
         for part in (fold.train, fold.test)
     )
     if not train or not test:
@@ -217,9 +217,10 @@ def subjects_with_graph(index: GraphIndex, method: Method, names: Sequence[str])
     return [name for name in names if any(modality in index.get(name, {}) for modality in method.modalities)]
 
 
-def _load_subject(
+def load_subject(
     layout: StudyLayout, index: GraphIndex, method: Method, name: str, follow_up: pd.DataFrame
 ) -> SubjectData:
+    """Read one subject's graphs of the method's modalities."""
     paths = {m: layout.root / path for m, path in index[name].items() if m in method.modalities}
     graphs = {modality: read_graph(path) for modality, path in paths.items()}
     return SubjectData(name, graphs, float(follow_up["time"][name]), bool(follow_up["event"][name]))

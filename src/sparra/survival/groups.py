@@ -12,8 +12,10 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from sparra.errors import UserError
 from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores
 
+Cut = Literal["median", "mean"]
 
-def risk_groups(train_risk: RiskScores, test_risk: RiskScores, cut: Literal["median", "mean"]) -> NDArray[np.str_]:
+
+def risk_groups(train_risk: RiskScores, test_risk: RiskScores, cut: Cut) -> NDArray[np.str_]:
     """Divide a fold's test part into ``low`` and ``high`` at the median or mean of its *training* risks.
 
     Risks of different folds come from different fits and are not on one scale. So the cut is made in each
@@ -24,15 +26,18 @@ def risk_groups(train_risk: RiskScores, test_risk: RiskScores, cut: Literal["med
     ndarray of str, shape (n_test,)
         ``high`` where the risk is above the cut, else ``low``.
     """
+    return np.where(test_risk.values > cut_of(train_risk, cut), "high", "low")
+
+
+def cut_of(train_risk: RiskScores, cut: Cut) -> float:
+    """Return the median or mean of the training risks, above which a risk is high."""
     train = train_risk.values
     if cut == "median":
-        threshold = float(np.median(train))
-    elif cut == "mean":
+        return float(np.median(train))
+    if cut == "mean":
         # Rounding must not move the mean of equal risks away from them.
-        threshold = float(np.clip(train.mean(), train.min(), train.max()))
-    else:
-        raise UserError(f"there is no cut called '{cut}'", mend="use 'median' or 'mean'")
-    return np.where(test_risk.values > threshold, "high", "low")
+        return float(np.clip(train.mean(), train.min(), train.max()))
+    raise UserError(f"there is no cut called '{cut}'", mend="use 'median' or 'mean'")
 
 
 @dataclass(frozen=True)

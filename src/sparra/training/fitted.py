@@ -144,8 +144,8 @@ class FittedAggregator:
         has = np.array([[name in subject.graphs for name in sizes] for subject in subjects], dtype=bool)
         return np.repeat(has, list(sizes.values()), axis=1)
 
-    def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors``, ``curve.csv`` and, last, ``model.json``; each is whole or absent."""
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the weights of every model and the scalers by name."""
         tensors = {
             f"{_prefix(index)}{key}": value.cpu()
             for index, member in enumerate(self.members)
@@ -154,22 +154,27 @@ class FittedAggregator:
         for modality, scaler in self.scalers.items():
             tensors[f"scaler.{modality}.mean"] = torch.from_numpy(scaler.mean)
             tensors[f"scaler.{modality}.scale"] = torch.from_numpy(scaler.scale)
+        return {key: value.contiguous() for key, value in tensors.items()}
+
+    def description(self) -> dict[str, Any]:
+        """Return all that is not in `tensors` or the curves (JSON-ready)."""
+        return {
+            "format": FORMAT,
+            "aggregator": self.name,
+            "settings": self.settings.model_dump(mode="json"),
+            "training": self.training_settings.model_dump(mode="json"),
+            "seed": self.seed,
+            "feature_dims": self.feature_dims,
+            "risk_scales": [list(member.scale) for member in self.members],
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write ``weights.safetensors``, ``curve.csv`` and, last, ``model.json``; each is whole or absent."""
         with atomic_path(folder / "weights.safetensors") as temporary:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
+            save_file(self.tensors(), temporary)
         for index, member in enumerate(self.members):
             write_text(folder / _curve_name(index), member.curve.to_csv(index=False))
-        write_json(
-            folder / "model.json",
-            {
-                "format": FORMAT,
-                "aggregator": self.name,
-                "settings": self.settings.model_dump(mode="json"),
-                "training": self.training_settings.model_dump(mode="json"),
-                "seed": self.seed,
-                "feature_dims": self.feature_dims,
-                "risk_scales": [list(member.scale) for member in self.members],
-            },
-        )
+        write_json(folder / "model.json", self.description())
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "FittedAggregator":
@@ -181,12 +186,32 @@ class FittedAggregator:
             If a file is missing or is not of this format.
         """
         description = _read_description(folder / "model.json")
-        entry = aggregators[description["aggregator"]]
-        settings = entry.settings.from_mapping(description["settings"], where=str(folder / "model.json"))
         weights = folder / "weights.safetensors"
         if not weights.exists():
             raise UserError("the model's weights are missing", where=weights)
-        tensors = load_file(weights, device="cpu")
+        curves = [pd.read_csv(folder / _curve_name(index)) for index in range(len(description["risk_scales"]))]
+        return cls.from_parts(description, load_file(weights, device="cpu"), folder / "model.json", device, curves)
+
+    @classmethod
+    def from_parts(
+        cls,
+        description: Mapping[str, Any],
+        tensors: Mapping[str, torch.Tensor],
+        where: Path,
+        device: str = "cpu",
+        curves: Sequence[pd.DataFrame] | None = None,
+    ) -> "FittedAggregator":
+        """Build a trained aggregator from its `description` and `tensors`; `where` names their file.
+
+        Raises
+        ------
+        UserError
+            If the aggregator or a setting is not known.
+        RuntimeError, KeyError
+            If a tensor is missing or of another shape.
+        """
+        entry = aggregators[description["aggregator"]]
+        settings = entry.settings.from_mapping(description["settings"], where=str(where))
         scalers = {
             modality: FeatureScaler(
                 tensors[f"scaler.{modality}.mean"].numpy(), tensors[f"scaler.{modality}.scale"].numpy()
@@ -198,12 +223,12 @@ class FittedAggregator:
             model = entry.build(dict(sorted(description["feature_dims"].items())), settings)
             prefix = _prefix(index)
             model.load_state_dict({key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)})
-            curve = pd.read_csv(folder / _curve_name(index))
+            curve = pd.DataFrame() if curves is None else curves[index]
             members.append(Member(model.to(device).eval(), curve, (mean, spread)))
         return cls(
             description["aggregator"],
             settings,
-            TrainingSettings.from_mapping(description["training"], where=str(folder / "model.json")),
+            TrainingSettings.from_mapping(description["training"], where=str(where)),
             description["seed"],
             members[0].model,
             scalers,

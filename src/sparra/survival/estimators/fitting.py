@@ -98,6 +98,13 @@ class BreslowBaseline:
         with np.errstate(divide="ignore"):
             self._hazard = np.cumsum(events / at_risk[last])
 
+    @property
+    def hazard(self) -> FloatArray:
+        """Cumulative hazard H0 at `times`, shape (K,), of a subject whose predictor is zero."""
+        with np.errstate(over="ignore"):
+            hazard: FloatArray = np.exp(np.log(self._hazard) - self._shift)
+        return hazard
+
     def survival(self, predictor: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the event times (K,) and ``S(t)`` (n, K) of subjects with these predictors."""
         # In logarithms, as exp(predictor) may overflow where the product with the hazard does not.

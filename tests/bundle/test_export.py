@@ -1,0 +1,113 @@
+"""What a bundle says of the study's own patients is what the study said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sparra.bundle.bundle import Bundle
+from sparra.bundle.card import model_card
+from sparra.bundle.export import Choice, export_bundle
+from sparra.cohort.splits import read_folds
+from sparra.errors import UserError
+from sparra.files import read_json
+from sparra.study.layout import StudyLayout
+from sparra.study.learn import Method, load_subject, read_follow_up
+from sparra.study.settings import StudySettings
+from sparra.training.subjects import SubjectData
+
+
+def load_part(settings: StudySettings, fold: int) -> list[SubjectData]:
+    layout = StudyLayout(settings.output)
+    index = read_json(layout.root / "graphs" / "index.json")["paths"]
+    method, table = Method("joint", "sparra", fold), read_follow_up(layout)
+    return [load_subject(layout, index, method, name, table) for name in list(read_folds(layout.folds))[fold].test]
+
+
+def stored(settings: StudySettings, table: str, fold: int, model: str) -> pd.DataFrame:
+    rows = pd.read_csv(StudyLayout(settings.output).evaluation_table(table), dtype={"subject_id": str})
+    return rows[(rows["fold"] == fold) & (rows["model"] == model)]
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_each_member_says_of_its_test_part_what_the_study_said(
+    finished: StudySettings, made: Bundle, fold: int
+) -> None:
+    subjects = load_part(finished, fold)
+    alone = replace(made, members=made.members[fold : fold + 1])
+    found = alone.predict_subjects(subjects)
+    known = stored(finished, "predictions", fold, "CoxPH").set_index("subject_id").loc[list(found.subject_ids)]
+    member = alone.members[0]
+    raw = member.head.risk(member.output(subjects)[0])
+    np.testing.assert_allclose(raw, known["risk"], atol=1e-6)
+    np.testing.assert_allclose(found.risk, (raw - member.head.cut) / member.head.spread)
+    assert (found.group == known["group"]).all()
+    curves = stored(finished, "survival", fold, "CoxPH").pivot(index="subject_id", columns="horizon", values="survival")
+    np.testing.assert_allclose(found.horizons, curves.columns)
+    np.testing.assert_allclose(found.survival, curves.loc[list(found.subject_ids)], atol=1e-6)
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_the_networks_own_risk_keeps_its_order_and_groups(finished: StudySettings, fold: int) -> None:
+    bundle = export_bundle(finished, Choice(model="network", replicates=3))
+    alone = replace(bundle, members=bundle.members[fold : fold + 1])
+    found = alone.predict_subjects(load_part(finished, fold))
+    known = stored(finished, "predictions", fold, "network").set_index("subject_id").loc[list(found.subject_ids)]
+    assert np.corrcoef(found.risk, known["risk"])[0, 1] == pytest.approx(1, abs=1e-9)
+    assert (found.group == known["group"]).all()
+    assert ((found.survival >= 0) & (found.survival <= 1)).all()
+
+
+def test_predictions_are_means_over_the_members_with_an_interval_around_them(
+    finished: StudySettings, made: Bundle
+) -> None:
+    subjects = load_part(finished, 0)
+    both = made.predict_subjects(subjects, [100, 400])
+    parts = [replace(made, members=(member,)).predict_subjects(subjects, [100, 400]) for member in made.members]
+    np.testing.assert_allclose(both.risk, np.mean([part.risk for part in parts], axis=0))
+    np.testing.assert_allclose(both.survival, np.mean([part.survival for part in parts], axis=0))
+    assert (both.lower <= both.upper).all()
+    assert ((both.lower < both.survival) & (both.survival < both.upper)).mean() > 0.9
+    weights = both.importance[0]["slide"]
+    assert weights.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_refit_has_one_model_of_all_patients(finished: StudySettings) -> None:
+    bundle = export_bundle(finished, Choice(weights="refit", replicates=2))
+    assert len(bundle.members) == 1
+    assert bundle.content.members[0].n_subjects == bundle.content.cohort.n_subjects == 30
+    assert np.isnan(bundle.predict_subjects(load_part(finished, 0)).risk_sd).all()
+
+
+def test_a_bundle_holds_no_id_and_no_path(finished: StudySettings, made: Bundle) -> None:
+    text = made.content.model_dump_json() + model_card(made)
+    assert str(finished.output.parent) not in text
+    assert not any(f"P{index:03d}" in text for index in range(30))
+
+
+def test_the_card_tells_what_one_must_know(made: Bundle) -> None:
+    card = model_card(made)
+    for part in ("Research use only", "tiny-slide", "abab", "C-index", "| events |", "calibration slope", "pixel_mm"):
+        assert part in card
+    assert "Small \\| study" in card
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (Choice(model="RSF"), "without pickle"),
+        (Choice(model="Coxnet"), "no model 'Coxnet'"),
+        (Choice(aggregator="abmil"), "no aggregator 'abmil'"),
+        (Choice(modality="ct"), "no modality 'ct'"),
+    ],
+)
+def test_what_is_not_there_or_cannot_be_written_is_refused(finished: StudySettings, choice: Choice, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        export_bundle(finished, choice)
+
+
+def test_a_study_that_is_not_up_to_date_is_refused(finished: StudySettings) -> None:
+    changed = finished.model_copy(update={"seed": 5})
+    with pytest.raises(UserError, match="not up to date"):
+        export_bundle(changed, Choice())
