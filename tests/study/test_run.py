@@ -147,7 +147,7 @@ def test_a_changed_setting_redoes_only_what_depends_on_it(undisturbed: Study, tm
     study.change("training", epochs=3)
     assert start(study).wait() == 0
     again = redone(before, changes(study))
-    assert {Path(path).relative_to(study.output).parts[0] for path in again} == {"models", "evaluation"}
+    assert {Path(path).relative_to(study.output).parts[0] for path in again} == {"models", "evaluation", "maps"}
 
 
 def test_a_second_run_in_the_same_folder_is_refused(study: Study, sparra: Sparra) -> None:
