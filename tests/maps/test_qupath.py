@@ -61,6 +61,7 @@ def test_a_bag_without_mpp_is_refused() -> None:
     with pytest.raises(UserError, match="level 0"):
         SlideGrid.of({"mpp": None}, "P1")
     assert SlideGrid.of({"mpp": 0.5}, "P1") == SlideGrid((0.5, 0.5), None)
+    assert SlideGrid.of({"slide": {"mpp_x": 0.25, "mpp_y": 0.5}}, "P1") == SlideGrid((0.25, 0.5), None)
 
 
 @needs_data

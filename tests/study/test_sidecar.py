@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from sparra.study import sidecar
 from sparra.study.sidecar import is_current, make_key, mark_done, sidecar_path
 
 
@@ -55,3 +56,13 @@ def test_folders_can_be_inputs_and_outputs(tmp_path: Path) -> None:
     assert is_current(model, "train", {"series": series}, {})
     (series / "2.dcm").write_bytes(b"2")
     assert not is_current(model, "train", {"series": series}, {})
+
+
+def test_a_stage_whose_code_gives_other_results_is_done_anew(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = files
+    mark_done(output, make_key("extract", {"image": source}, {"patch": 8}))
+    assert is_current(output, "extract", {"image": source}, {"patch": 8})
+    monkeypatch.setitem(sidecar.REVISION_OF_STAGE, "extract", sidecar.REVISION_OF_STAGE["extract"] + 1)
+    assert not is_current(output, "extract", {"image": source}, {"patch": 8})

@@ -38,8 +38,9 @@ class SlideGrid:
         told = provenance or {}
         slide = told.get("slide") or {}
         if "mpp_x" in slide:
-            width, height = slide["level_dimensions"][0]
-            return cls((float(slide["mpp_x"]), float(slide["mpp_y"])), (int(width), int(height)))
+            levels = slide.get("level_dimensions")
+            size = (int(levels[0][0]), int(levels[0][1])) if levels else None
+            return cls((float(slide["mpp_x"]), float(slide["mpp_y"])), size)
         if told.get("mpp"):
             return cls((float(told["mpp"]), float(told["mpp"])))
         raise UserError(
