@@ -6,7 +6,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
-from sparra.engine.work import Outcome, Task, limit_threads, perform, told
+from sparra.engine.work import Outcome, Task, perform, told
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -15,8 +15,6 @@ def main() -> None:
     """Work until the pipe, whose number is the first argument, is closed."""
     connection: Connection[Outcome, Task] = Connection(int(sys.argv[1]))
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
-    # One thread, so that the workers share the machine and results do not vary.
-    limit_threads()
     while True:
         try:
             task = connection.recv()

@@ -22,6 +22,9 @@ SECONDS_BETWEEN_LOOKS = 0.5
 # Shares of the memory: what the children may fill of it, and what has to be left on the machine.
 FULL, LEAST_LEFT = 0.9, 0.03
 
+# One thread a child, so that they share the machine and results do not vary. Told before NumPy and torch load.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
 _lock = threading.Lock()
 _idle: "list[Child]" = []
 _all: "set[Child]" = set()
@@ -39,14 +42,16 @@ class Child:
     def __init__(self, number: int) -> None:
         self.number = number
         here, there = socket.socketpair()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        environment = {
+            **os.environ,
+            **ONE_THREAD,
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        }
         devices = gpus()
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
         arguments = [sys.executable, "-m", "sparra.engine.child", str(there.fileno()), str(os.getpid())]
-        self.process = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, env=environment, pass_fds=[there.fileno()]
-        )
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment, pass_fds=[there.fileno()])
         there.close()
         self.connection: Connection[Task, Outcome] = Connection(here.detach())
 

@@ -38,6 +38,7 @@ class DaskEngine(Engine):
         self._slots, self._looked, self._lonely_since = 0, 0.0, 0.0
 
     def slots(self) -> int:
+        """Return the threads of all workers that are there now; they may come and go."""
         now = time.monotonic()
         if now - self._looked > SECONDS_BETWEEN_LOOKS:
             self._slots, self._looked = self._count(), now
@@ -63,11 +64,13 @@ class DaskEngine(Engine):
         return UserError(what, self.words, "Start it and run again: what is done is not done again")
 
     def submit(self, task: Task, attempt: Attempt) -> None:
+        """Hand a task to the scheduler."""
         # A name of its own: Dask takes two calls of one name for the same call.
         future = self.client.submit(run_task, task, key=f"{task.function.__name__}-{uuid.uuid4().hex}", pure=False)
         self._running[future] = attempt
 
     def ended(self) -> list[tuple[Attempt, Outcome]]:
+        """Wait at most a second for futures to be finished and return how they ended."""
         if not self._running:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             return []

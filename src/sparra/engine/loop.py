@@ -127,11 +127,14 @@ class SerialEngine(Engine):
         limit_threads()
 
     def slots(self) -> int:
+        """Return 1."""
         return 1
 
     def submit(self, task: Task, attempt: Attempt) -> None:
+        """Do the task at once."""
         self._last.append((attempt, perform(task)))
 
     def ended(self) -> list[tuple[Attempt, Outcome]]:
+        """Return what was done last."""
         last, self._last = self._last, []
         return last

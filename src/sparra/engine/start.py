@@ -62,7 +62,6 @@ def _local(settings: EngineSettings, folder: Path, say: Callable[[str], None]) -
             threads_per_worker=number,
             processes=False,
             memory_limit=0,  # Its own process holds next to nothing; the children are watched by their own limits.
-            host=LOOPBACK,
             dashboard_address=address,
             worker_dashboard_address=None,
             silence_logs=40,

@@ -1,5 +1,6 @@
 """One item's work, and how it ended."""
 
+import contextlib
 import errno
 import math
 import os
@@ -136,10 +137,8 @@ def limit_threads() -> None:
 
 def _forget_peak() -> None:
     """Let the system count the peak of this process's memory anew, where it can."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak_mib() -> float:
