@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sparra import RESEARCH_USE_ONLY, __version__, cli_bags, cli_maps
+from sparra import RESEARCH_USE_ONLY, __version__, cli_bags, cli_maps, cli_status
 from sparra.bundle import cli as cli_bundle
 from sparra.errors import UserError
 from sparra.gdc.cli import app as cohort_app
@@ -36,8 +36,13 @@ app.command("inspect")(cli_bags.inspect)
 app.command("view")(view)
 app.command("maps")(cli_maps.maps)
 cli_bundle.register(app)
+app.command("status")(cli_status.status)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", "--scheduler", help="local, serial, slurm, or a scheduler's address; not the file's."),
+]
 
 
 def main() -> None:
@@ -131,33 +136,33 @@ def check(study: StudyFile) -> None:
 
 
 @app.command()
-def run(study: StudyFile) -> None:
+def run(study: StudyFile, engine: EngineOption = None) -> None:
     """Run a whole study; what is up to date is not done again."""
-    _run_until(study, "report")
+    _run_until(study, "report", engine)
 
 
 @app.command()
-def extract(study: StudyFile) -> None:
+def extract(study: StudyFile, engine: EngineOption = None) -> None:
     """Turn every image into a bag of patch features."""
-    _run_until(study, "extract")
+    _run_until(study, "extract", engine)
 
 
 @app.command()
-def graph(study: StudyFile) -> None:
+def graph(study: StudyFile, engine: EngineOption = None) -> None:
     """Turn the bags into spatial graphs, extracting first what is missing."""
-    _run_until(study, "graph")
+    _run_until(study, "graph", engine)
 
 
 @app.command()
-def train(study: StudyFile) -> None:
+def train(study: StudyFile, engine: EngineOption = None) -> None:
     """Train every aggregator on every fold, after the stages before."""
-    _run_until(study, "train")
+    _run_until(study, "train", engine)
 
 
 @app.command()
-def evaluate(study: StudyFile) -> None:
+def evaluate(study: StudyFile, engine: EngineOption = None) -> None:
     """Fit and judge the survival models, after the stages before."""
-    _run_until(study, "evaluate")
+    _run_until(study, "evaluate", engine)
 
 
 @app.command()
@@ -225,12 +230,13 @@ def version() -> None:
     console.print(f"sparra {__version__}. {RESEARCH_USE_ONLY}")
 
 
-def _run_until(study: Path, until: "Stage") -> None:
+def _run_until(study: Path, until: "Stage", engine: str | None = None) -> None:
     from sparra.study.progress import ProgressBars
     from sparra.study.run import run_study
     from sparra.study.settings import read_study
 
-    outcome = run_study(read_study(study), ProgressBars(console), until)
+    settings = read_study(study, {} if engine is None else {"engine": engine})
+    outcome = run_study(settings, ProgressBars(console), until, _say)
     _tell(outcome, until)
 
 
@@ -250,6 +256,7 @@ def _tell(outcome: "Outcome", until: "Stage") -> None:
         console.print(results_table(layout.metrics))
     if until == "report":
         _say(f"report: {layout.report}")
+    _say(f"summary: {layout.root / 'summary.md'}")
     for line in (*remark_lines(outcome.flow["remarks"]), *problem_lines(outcome.problems)):
         _say(line)
     if outcome.problems:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     ...     write_hdf5(temporary)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays, since many writers choose the format by it.
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    # The suffix stays, since many writers choose the format by it. Processes on two hosts may have one number.
+    temporary = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
         with temporary.open("rb") as handle:

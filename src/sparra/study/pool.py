@@ -1,23 +1,25 @@
-"""Running one function over many items, in processes, so that one bad item never stops the others."""
+"""Running one function over many items, so that one bad item never stops the others."""
 
-import multiprocessing
-import os
-import threading
-import time
-import traceback
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
-from sparra.cohort.problems import Problem, problem_of
+from sparra.cohort.problems import Problem
+from sparra.engine.loop import Attempt, Ended, Engine
+from sparra.engine.machine import GIB
+from sparra.engine.settings import DEFAULT_TIME_LIMIT_MINUTES, EngineSettings
+from sparra.engine.start import open_engine
+from sparra.engine.work import DISK, DISK_MEND, Outcome, Task
+from sparra.engine.work import limit_threads as limit_threads
 from sparra.errors import UserError
+from sparra.study.manifest import Manifest
 
-POOLS_BEFORE_ISOLATION = 2
-SECONDS_BETWEEN_LOOKS = 0.5
+# With less than this left in the study's folder a stage that met a full disk goes no further.
+LEAST_FREE_BYTES = 64 * 2**20
 
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
@@ -41,32 +43,51 @@ class Item:
     arguments: tuple[Any, ...]
 
 
-def prepare_worker(parent: int) -> None:
-    """Set up a worker process: one thread, and an end when the parent ends, however that is killed.
+@dataclass(frozen=True)
+class Session:
+    """What the stages of one run share.
 
-    One thread, so that the workers share the machine and results do not vary. Without the watch, workers of a
-    killed run would go on writing beside the next run.
+    Attributes
+    ----------
+    settings : EngineSettings
+    engine : Engine
+    manifest : Manifest or None
     """
-    limit_threads()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+    settings: EngineSettings
+    engine: Engine
+    manifest: Manifest | None = None
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    os._exit(1)
+_session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
-def limit_threads() -> None:
-    """Let torch and the linear algebra under NumPy use one thread in this process."""
-    import torch
+@contextmanager
+def open_session(settings: EngineSettings, folder: Path, say: Callable[[str], None] = print) -> Iterator[Session]:
+    """Open the engine and the manifest that all stages within the block use.
 
-    torch.set_num_threads(1)
-    threadpool_limits(limits=1)
+    Raises
+    ------
+    UserError
+        If the engine cannot be opened, or the disk is full.
+    """
+    with Manifest(folder) as manifest, open_engine(settings, folder, say) as engine:
+        session = Session(settings, engine, manifest)
+        manifest.begin_run(engine.words)
+        token = _session.set(session)
+        try:
+            yield session
+        except BaseException as error:
+            manifest.end_run(type(error).__name__)
+            raise
+        else:
+            manifest.end_run("")
+        finally:
+            _session.reset(token)
 
 
 def run_items(
-    stage: str, function: Callable[..., None], items: Sequence[Item], workers: int, track: Track
+    stage: str, function: Callable[..., Any], items: Sequence[Item], workers: int, track: Track
 ) -> list[Problem]:
     """Call `function` on the arguments of every item.
 
@@ -78,7 +99,7 @@ def run_items(
         A module-level function; it writes its result itself.
     items : sequence of Item
     workers : int
-        Number of processes; 1 works in this process.
+        Number of processes where no session is open; 1 works in this process.
     track : callable
         ``track(iterable, label, total)`` draws progress.
 
@@ -86,66 +107,82 @@ def run_items(
     -------
     list of Problem
         What failed, in the order of `items`.
+
+    Raises
+    ------
+    UserError
+        If the disk of the study is full, or a scheduler went away.
     """
-    outcomes: dict[int, Problem] = {}
-    results = _serially(function, items) if workers == 1 else _in_processes(function, items, workers)
-    for index, error in track(results, stage, len(items)):
-        if error is not None:
-            outcomes[index] = _problem(stage, items[index], error)
-    return [outcomes[index] for index in sorted(outcomes)]
+    outcomes = outcomes_of(stage, function, items, workers, track)
+    return [
+        problem_from(stage, item, outcome)
+        for item, outcome in zip(items, outcomes, strict=True)
+        if outcome.status != "done"
+    ]
 
 
-def _problem(stage: str, item: Item, error: BaseException) -> Problem:
-    if isinstance(error, UserError):
-        return problem_of(error, stage, item.subject_id, item.where)
-    if isinstance(error, BrokenProcessPool | MemoryError):
-        what, mend = "the worker process died, most likely out of memory", "Free memory or set workers: 1"
-    else:
-        last = traceback.extract_tb(error.__traceback__)[-1:]
-        place = f" in {os.path.basename(last[0].filename)}, line {last[0].lineno}" if last else ""
-        what = f"unexpected {type(error).__name__}{place}: {error}"
-        mend = "This is a bug in sparra or a file like none it has met; please report it with this line"
-    return Problem(what, item.where, mend, item.subject_id, stage=stage)
+def outcomes_of(
+    stage: str, function: Callable[..., Any], items: Sequence[Item], workers: int, track: Track
+) -> list[Outcome]:
+    """Do what `run_items` does, and return how each item ended, with what the function returned."""
+    if not items:
+        return []
+    session = _session.get()
+    if session is not None:
+        return _Stage(stage, items, session).run(function, track)
+    settings = EngineSettings(workers=workers)
+    with open_engine(settings, Path.cwd()) as engine:
+        return _Stage(stage, items, Session(settings, engine)).run(function, track)
 
 
-def _serially(function: Callable[..., None], items: Sequence[Item]) -> Iterator[tuple[int, BaseException | None]]:
-    limit_threads()
-    for index, item in enumerate(items):
-        yield index, _outcome(function, item)
+class _Stage:
+    """One stage's way through its items."""
+
+    def __init__(self, name: str, items: Sequence[Item], session: Session) -> None:
+        self.name, self.items, self.session = name, items, session
+        self.manifest = session.manifest
+
+    def run(self, function: Callable[..., Any], track: Track) -> list[Outcome]:
+        tasks = [self._task(function, item) for item in self.items]
+        if self.manifest is not None:
+            self.manifest.begin_stage(self.name, len(tasks))
+        outcomes: dict[int, Outcome] = {}
+        finals = self._finals(self.session.engine.run(tasks, self._started))
+        for index, outcome in track(finals, self.name, len(tasks)):
+            outcomes[index] = outcome
+            if outcome.status == "disk":
+                self._require_space()
+        return [outcomes[index] for index in range(len(tasks))]
+
+    def _task(self, function: Callable[..., Any], item: Item) -> Task:
+        settings = self.session.settings
+        minutes = settings.time_limit_minutes or DEFAULT_TIME_LIMIT_MINUTES
+        memory = None if settings.memory_gib is None else int(settings.memory_gib * GIB)
+        # A fold is not one subject's item: how long a training takes is its settings' affair.
+        return Task(function, item.arguments, minutes * 60 if item.subject_id else None, memory)
+
+    def _started(self, attempt: Attempt) -> None:
+        if self.manifest is not None:
+            item = self.items[attempt.index]
+            self.manifest.started(self.name, item.subject_id, item.where, attempt.number)
+
+    def _finals(self, endings: Iterable[Ended]) -> Iterator[tuple[int, Outcome]]:
+        for ended in endings:
+            index, number = ended.attempt.index, ended.attempt.number
+            item = self.items[index]
+            if self.manifest is not None:
+                self.manifest.ended(self.name, item.subject_id, item.where, number, ended.outcome, ended.final)
+            if ended.final:
+                yield index, ended.outcome
+
+    def _require_space(self) -> None:
+        """End the run where the study's own disk is full: all that follow would fail after hours of work."""
+        folder = self.manifest.folder if self.manifest is not None else Path.cwd()
+        if shutil.disk_usage(folder).free < LEAST_FREE_BYTES:
+            raise UserError(DISK, folder, DISK_MEND)
 
 
-def _outcome(function: Callable[..., None], item: Item) -> BaseException | None:
-    try:
-        function(*item.arguments)
-    except Exception as error:  # Everything is recorded under its subject: rule 4.
-        return error
-    return None
-
-
-def _in_processes(
-    function: Callable[..., None], items: Sequence[Item], workers: int
-) -> Iterator[tuple[int, BaseException | None]]:
-    """Yield outcomes as they come; items caught in a dying pool are tried again, at last each in its own."""
-    left = list(range(len(items)))
-    for _ in range(POOLS_BEFORE_ISOLATION):
-        caught = []
-        with _pool(workers) as pool:
-            futures = {pool.submit(function, *items[index].arguments): index for index in left}
-            for future in as_completed(futures):
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    caught.append(futures[future])
-                else:
-                    yield futures[future], error
-        left = sorted(caught)
-        if not left:
-            return
-    for index in left:
-        with _pool(1) as pool:
-            yield index, pool.submit(function, *items[index].arguments).exception()
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: a fork of a process with running threads (torch, numba) may hang.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker, initargs=(os.getpid(),))
+def problem_from(stage: str, item: Item, outcome: Outcome) -> Problem:
+    """Return the row of ``failures.csv`` of an item that failed."""
+    mend = outcome.mend or "Mend or remove the file"
+    return Problem(outcome.what, outcome.where or item.where, mend, item.subject_id, stage=stage)

@@ -2,40 +2,33 @@
 
 import csv
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from sparra import RESEARCH_USE_ONLY, __version__
-from sparra.bags.readers import is_bag_file
 from sparra.cohort.check import Cohort, check_cohort, flow_of
 from sparra.cohort.problems import Problem
 from sparra.cohort.tables import ImageRecord
+from sparra.engine.work import DISK, DISK_MEND, is_disk_full
 from sparra.errors import UserError
 from sparra.files import atomic_path, write_json
 from sparra.modality import MODALITIES, Modality
 from sparra.report.page import write_report
 from sparra.study.divide import declare_folds, folds_of
-from sparra.study.images import check_image
 from sparra.study.judge import evaluate_methods
 from sparra.study.kinds import ImageKind, without_odd_images
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import train_methods
 from sparra.study.lock import study_lock
+from sparra.study.look import Looks
 from sparra.study.maps import write_maps
-from sparra.study.pool import Track
+from sparra.study.pool import Track, open_session
 from sparra.study.settings import StudySettings
-from sparra.study.stages import (
-    GraphIndex,
-    bag_is_current,
-    build_graphs,
-    extract_bags,
-    extracted,
-    stored_kind,
-    write_graph_index,
-)
+from sparra.study.stages import GraphIndex, build_graphs, extract_bags, extracted, write_graph_index
+from sparra.study.summary import write_summary
 
 Stage = Literal["extract", "graph", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
@@ -71,22 +64,20 @@ def check_study(settings: StudySettings, track: Track, follow_up: bool = True) -
         told which are meant.
     """
     bags: list[ImageKind] = []
-    layout = StudyLayout(settings.output)
+    looks = Looks(settings)
 
     def look(image: ImageRecord) -> None:
-        kind: Mapping[str, Any] | None
-        if is_bag_file(image.path) and bag_is_current(settings, image, layout):
-            kind = stored_kind(layout.bag(image.modality, image.key))  # Not read whole a second time.
-        else:
-            kind = check_image(image, settings.ct, settings.slide, settings.bags)
+        kind = looks.kind(image)
         if kind is not None:
             bags.append(ImageKind(image, kind))
 
-    cohort = check_cohort(settings.cohort, look, follow_up, track=lambda images: track(images, "check", len(images)))
+    cohort = check_cohort(settings.cohort, look, follow_up, track=lambda images: looks.ahead(images, track))
     return without_odd_images(cohort, bags)
 
 
-def run_study(settings: StudySettings, track: Track, until: Stage = "report") -> Outcome:
+def run_study(
+    settings: StudySettings, track: Track, until: Stage = "report", say: Callable[[str], None] = print
+) -> Outcome:
     """Run a study up to a stage, and record everything that failed.
 
     Parameters
@@ -96,18 +87,29 @@ def run_study(settings: StudySettings, track: Track, until: Stage = "report") ->
         Draws progress.
     until : str
         Last stage to run.
+    say : callable
+        Prints a line about the engine.
 
     Raises
     ------
     UserError
-        If nothing can be done at all: a table cannot be read, no subject is left, another run is at work.
+        If nothing can be done at all: a table cannot be read, no subject is left, another run is at work, the disk
+        is full, a scheduler does not answer.
     """
     layout = StudyLayout(settings.output)
-    with study_lock(layout.root):
-        for folder in FOLDERS:
-            for debris in (layout.root / folder).rglob(".partial-*"):  # of a run that was killed while it wrote
-                debris.unlink()
-        return _run(settings, layout, track, until)
+    try:
+        with study_lock(layout.root):
+            for folder in FOLDERS:
+                for debris in (layout.root / folder).rglob(".partial-*"):  # of a run that was killed while it wrote
+                    debris.unlink(missing_ok=True)
+            with open_session(settings, layout.root, say):
+                outcome = _run(settings, layout, track, until)
+            write_summary(layout, outcome.flow, outcome.problems)
+            return outcome
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise UserError(DISK, error.filename or layout.root, DISK_MEND) from None
 
 
 def _run(settings: StudySettings, layout: StudyLayout, track: Track, until: Stage) -> Outcome:

@@ -1,6 +1,6 @@
 """``study.yaml``: everything that a study depends on, in one validated object."""
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from sparra.bags.settings import ImportSettings
 from sparra.cohort.settings import CohortSettings
+from sparra.engine.settings import EngineSettings
 from sparra.errors import UserError
 from sparra.graphs.settings import GraphSettings, default_graph_settings
 from sparra.maps.settings import MapsSettings
@@ -113,7 +114,7 @@ class MethodsSettings(Settings):
         return names
 
 
-class StudySettings(Settings):
+class StudySettings(EngineSettings):
     """A whole study; see README for a commented example.
 
     Attributes
@@ -127,8 +128,8 @@ class StudySettings(Settings):
         released code does. See docs/evaluation.md.
     seed : int
         Seeds every random draw.
-    workers : int or None
-        Processes that work at a time; None takes the number of processors.
+    engine, workers, memory_gib, time_limit_minutes, attempts, dashboard, slurm, tls
+        Where the study runs, see `EngineSettings`.
     ct, slide, bags, graphs, methods, training, evaluation, maps, report, robustness : Settings
         Settings of the stages.
     """
@@ -138,7 +139,6 @@ class StudySettings(Settings):
     output: Path
     protocol: Literal["sound", "paper"] = "sound"
     seed: int = Field(default=0, ge=0)
-    workers: int | None = Field(default=None, ge=1)
     ct: CtSettings = CtSettings()
     slide: SlideSettings = SlideSettings()
     bags: BagsSettings = BagsSettings()
@@ -149,11 +149,6 @@ class StudySettings(Settings):
     maps: MapsSettings = MapsSettings()
     report: ReportSettings = ReportSettings()
     robustness: PerturbationSettings = PerturbationSettings()
-
-    @property
-    def n_workers(self) -> int:
-        """Number of processes to use."""
-        return self.workers or len(os.sched_getaffinity(0))
 
     @model_validator(mode="after")
     def _names_are_registered(self) -> Self:
@@ -223,8 +218,14 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_study(path: Path) -> StudySettings:
+def read_study(path: Path, instead: Mapping[str, Any] | None = None) -> StudySettings:
     """Read ``study.yaml``; paths in it are relative to its folder.
+
+    Parameters
+    ----------
+    path : Path
+    instead : mapping, optional
+        Keys that stand in place of the file's.
 
     Raises
     ------
@@ -240,7 +241,7 @@ def read_study(path: Path) -> StudySettings:
         raise UserError(f"the study file is not valid YAML: {text}", path) from None
     if not isinstance(content, dict):
         raise UserError("the study file holds no keys", path, "See the README for an example")
-    content = _with_absolute_weights(content, path.parent.absolute())
+    content = _with_absolute_weights({**content, **(instead or {})}, path.parent.absolute())
     settings = StudySettings.from_mapping(_with_absolute_paths(content, path.parent.absolute()), str(path))
     for name in settings.methods.aggregators:
         settings.aggregator_settings(name)
@@ -251,6 +252,7 @@ PATH_KEYS = (
     ("cohort", ("subjects", "images", "review")),
     ("evaluation", ("splits",)),
     ("slide", ("tissue_folder",)),
+    ("tls", ("ca_file", "cert_file", "key_file")),
 )
 
 

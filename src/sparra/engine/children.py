@@ -1,0 +1,155 @@
+"""Worker processes of one Dask worker: kept warm, watched, ended when they overstep, replaced when they die.
+
+Items do not run in the Dask worker itself. So an item that crashes, hangs, holds the interpreter or takes all memory
+costs its own process, is known by name whatever the scheduler, and Dask only ever sees results.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+import psutil
+
+from sparra.engine.machine import GIB, gpus, memory_bytes
+from sparra.engine.work import Outcome, Status, Task
+
+SECONDS_BETWEEN_LOOKS = 0.5
+# Shares of the memory: what the children may fill of it, and what has to be left on the machine.
+FULL, LEAST_LEFT = 0.9, 0.03
+
+# One thread a child, so that they share the machine and results do not vary. Told before NumPy and torch load.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+_lock = threading.Lock()
+_idle: "list[Child]" = []
+_all: "set[Child]" = set()
+
+
+class Child:
+    """One worker process.
+
+    Parameters
+    ----------
+    number : int
+        Place among the children here, from 0; decides its GPU.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        here, there = socket.socketpair()
+        environment = {
+            **os.environ,
+            **ONE_THREAD,
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        }
+        devices = gpus()
+        if devices:
+            environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+        arguments = [sys.executable, "-m", "sparra.engine.child", str(there.fileno()), str(os.getpid())]
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment, pass_fds=[there.fileno()])
+        there.close()
+        self.connection: Connection[Task, Outcome] = Connection(here.detach())
+
+    def call(self, task: Task, budget: int) -> Outcome:
+        """Do `task` there; `budget` are the bytes that all children here may take."""
+        start = time.perf_counter()
+        try:
+            self.connection.send(task)
+            while not self.connection.poll(SECONDS_BETWEEN_LOOKS):
+                overstep = self._overstep(task, time.perf_counter() - start, budget)
+                if overstep is not None:
+                    self.end()
+                    return Outcome(*overstep, seconds=time.perf_counter() - start, host=socket.gethostname())
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.end()
+            code = self.process.returncode
+            how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            what = f"the worker process died ({how}), most likely out of memory"
+            words = (what, "", "Free memory or set workers: 1")
+            return Outcome("died", *words, seconds=time.perf_counter() - start, host=socket.gethostname())
+
+    def _overstep(self, task: Task, seconds: float, budget: int) -> tuple[Status, str, str, str] | None:
+        if task.seconds is not None and seconds > task.seconds:
+            what = f"it took more than {task.seconds / 60:g} minutes and was ended"
+            return "time", what, "", "Look at the file and its disk, or raise time_limit_minutes"
+        taken = self.memory()
+        if task.memory is not None and not task.alone:
+            over = taken > task.memory
+        else:
+            over = _crowded(budget) and taken >= max(child.memory() for child in list(_all))
+        if over:
+            return "memory", f"it took {taken / GIB:.1f} GiB of memory and was ended", "", "Give it a larger machine"
+        return None
+
+    def memory(self) -> int:
+        """Return the bytes that it holds; not those of files mapped into it, which the system can drop."""
+        try:
+            info = psutil.Process(self.process.pid).memory_info()
+        except psutil.Error:
+            return 0
+        return int(info.rss - getattr(info, "shared", 0))
+
+    def end(self) -> None:
+        """End the process and forget it."""
+        with _lock:
+            _all.discard(self)
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+
+
+def _crowded(budget: int) -> bool:
+    memory = psutil.virtual_memory()
+    held = sum(child.memory() for child in list(_all))
+    return held > FULL * budget or memory.available < LEAST_LEFT * memory.total
+
+
+def run_task(task: Task) -> Outcome:
+    """Run a task in a child of this process: what a Dask worker is asked to do."""
+    child = _take()
+    outcome = child.call(task, _budget())
+    with _lock:
+        if child in _all:
+            _idle.append(child)
+    return outcome
+
+
+def _take() -> Child:
+    with _lock:
+        while _idle:
+            child = _idle.pop()
+            if child.process.poll() is None:
+                return child
+            _all.discard(child)
+        used = {child.number for child in _all}
+        child = Child(next(number for number in range(len(used) + 1) if number not in used))
+        _all.add(child)
+        return child
+
+
+def _budget() -> int:
+    """Return the bytes that the children of this Dask worker may take together."""
+    from distributed import get_worker
+
+    try:
+        limit = get_worker().memory_manager.memory_limit
+    except ValueError:  # No Dask worker: called directly.
+        limit = None
+    return min(limit or memory_bytes(), memory_bytes())
+
+
+def end_children() -> None:
+    """End every child of this process; a thread that waits for one learns it from the pipe."""
+    with _lock:
+        idle = list(_idle)
+        _idle.clear()
+    for child in list(_all):
+        child.process.kill()
+    for child in idle:
+        child.end()
