@@ -37,7 +37,7 @@ def test_epochs_differ_and_seeds_repeat():
 def test_collation_keeps_features_edges_and_owners(cohort_maker):
     subjects, _ = cohort_maker(6, missing=True)
     scaler = FeatureScaler(np.zeros(8), np.ones(8))
-    cohort = PreparedCohort.of(subjects, {"slide": scaler})
+    cohort = PreparedCohort(subjects, {"slide": scaler})
     chosen = [4, 0, 2]  # subject 0 has no slide
     batch = cohort.collate(chosen, torch.device("cpu"))["slide"]
     assert batch.n_subjects == 3

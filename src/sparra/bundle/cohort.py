@@ -21,7 +21,7 @@ from sparra.cohort.settings import CohortSettings
 from sparra.cohort.tables import ImageRecord, read_images
 from sparra.errors import UserError
 from sparra.files import atomic_path, write_json, write_text
-from sparra.graphs.store import read_graph
+from sparra.graphs.store import GraphFiles
 from sparra.maps.settings import MapsSettings
 from sparra.study.images import check_image
 from sparra.study.layout import StudyLayout
@@ -211,9 +211,10 @@ def _subjects(bundle: Bundle, index: GraphIndex, layout: StudyLayout) -> tuple[l
     subjects, problems = [], []
     for name, paths in sorted(index.items()):
         try:
-            graphs = {modality: read_graph(layout.root / path) for modality, path in sorted(paths.items())}
+            graphs = GraphFiles({modality: layout.root / path for modality, path in sorted(paths.items())})
+            sizes = {modality: len(graph) for modality, graph in graphs.items()}  # A damaged one fails here.
             for member in bundle.members:
-                if not any(len(graphs[known]) for known in member.network.scalers if known in graphs):
+                if not any(sizes[known] for known in member.network.scalers if known in sizes):
                     what = f"a model of the bundle takes {' and '.join(member.network.scalers)} alone"
                     raise UserError(what, mend="Add such an image")
         except UserError as error:

@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparra.bags.bag import Modality
+
+
+class GraphSize(NamedTuple):
+    """Numbers of nodes, of features of a node, and of edges (each direction counts)."""
+
+    n_nodes: int
+    n_features: int
+    n_edges: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,12 @@ class SpatialGraph:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @property
+    def size(self) -> GraphSize:
+        """Numbers of nodes, features and edges."""
+        n_nodes, n_features = self.features.shape
+        return GraphSize(n_nodes, n_features, self.edge_index.shape[1])
 
     @property
     def member_counts(self) -> NDArray[np.int64]:

@@ -7,6 +7,8 @@ files.
 """
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +19,7 @@ from safetensors.numpy import save_file
 
 from sparra.errors import UserError
 from sparra.files import atomic_path
-from sparra.graphs.graph import SpatialGraph
+from sparra.graphs.graph import GraphSize, SpatialGraph
 
 FORMAT = "sparra-graph"
 VERSION = 1
@@ -68,38 +70,90 @@ def write_graph(path: Path, graph: SpatialGraph, dtype: Literal["float32", "floa
 def read_graph(path: Path) -> SpatialGraph:
     """Read a graph, features in the precision they are stored in.
 
-    Features are a read-only memory map: pages are read when they are used, and the system may drop them again.
+    Features are a read-only memory map: pages are read when they are used, and the system may drop them again. Each
+    map keeps a file open, so whoever needs many graphs takes `GraphFiles`.
 
     Raises
     ------
     UserError
         If the file is absent, truncated, no graph of sparra's, or of another version.
     """
+    with _opened(path) as (file, header):
+        names = set(file.keys())
+        return SpatialGraph(
+            modality=header["modality"],
+            features=_mapped(path, "features"),
+            positions=file.get_tensor("positions") if "positions" in names else None,
+            edge_index=file.get_tensor("edge_index"),
+            node_of_patch=file.get_tensor("node_of_patch"),
+            image_of_node=file.get_tensor("image_of_node"),
+            images=tuple(header["images"]),
+            provenance=header["provenance"],
+            spread=file.get_tensor("spread") if "spread" in names else None,
+        )
+
+
+def read_graph_size(path: Path) -> GraphSize:
+    """Read how large a graph is, from the file's header alone.
+
+    Raises
+    ------
+    UserError
+        As `read_graph`.
+    """
+    with _opened(path) as (file, _):
+        n_nodes, n_features = file.get_slice("features").get_shape()
+        return GraphSize(n_nodes, n_features, file.get_slice("edge_index").get_shape()[1])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open a graph and yield the file and sparra's own header."""
     mend = "Delete it and build the graph again"
     if not path.is_file():
         raise UserError("there is no such graph", path, "Correct the path or build the graph")
     try:
         with safe_open(path, framework="numpy") as file:
-            names = set(file.keys())
             header = json.loads((file.metadata() or {}).get("sparra", "{}"))
             if header.get("format") != FORMAT:
                 raise UserError("this safetensors file is not a sparra graph", path, mend)
             if header["version"] != VERSION:
                 raise UserError(f"the graph has version {header['version']}, not {VERSION}", path, mend)
-            return SpatialGraph(
-                modality=header["modality"],
-                features=_mapped(path, "features"),
-                positions=file.get_tensor("positions") if "positions" in names else None,
-                edge_index=file.get_tensor("edge_index"),
-                node_of_patch=file.get_tensor("node_of_patch"),
-                image_of_node=file.get_tensor("image_of_node"),
-                images=tuple(header["images"]),
-                provenance=header["provenance"],
-                spread=file.get_tensor("spread") if "spread" in names else None,
-            )
+            yield file, header
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the graph cannot be read, it is damaged or no safetensors ({reason})", path, mend) from None
+
+
+class GraphFiles(Mapping[str, SpatialGraph]):
+    """Graphs of one subject on disk, read anew each time one is asked for: none is held, and no file stays open.
+
+    Parameters
+    ----------
+    paths : mapping of modality to Path
+    """
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self.paths = dict(paths)
+        self._sizes: dict[str, GraphSize] = {}
+
+    def __getitem__(self, modality: str) -> SpatialGraph:
+        return read_graph(self.paths[modality])
+
+    def __contains__(self, modality: object) -> bool:
+        return modality in self.paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def size(self, modality: str) -> GraphSize:
+        """Return how large a graph is, without reading it."""
+        if modality not in self._sizes:
+            self._sizes[modality] = read_graph_size(self.paths[modality])
+        return self._sizes[modality]
 
 
 def _mapped(path: Path, name: str) -> NDArray[np.floating[Any]]:

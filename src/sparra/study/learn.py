@@ -15,7 +15,7 @@ from sparra.cohort.problems import Problem
 from sparra.cohort.splits import Folds, read_folds
 from sparra.errors import UserError
 from sparra.files import atomic_path
-from sparra.graphs.store import read_graph
+from sparra.graphs.store import GraphFiles
 from sparra.maps.out_of_fold import importance_key, spread_key
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
@@ -146,7 +146,7 @@ def train_method(
     if settings.protocol == "paper":
         learnt_from = [subject for subject in train if subject.subject_id in in_network]
         fitted = fit_aggregator(method.aggregator, aggregator_settings, settings.training, learnt_from, seed)
-        crossed = fitted.predict(train)
+        crossed = fitted.predict(train, with_importance=False)
     else:
         fitted = fit_aggregator(method.aggregator, aggregator_settings, settings.training, train, seed)
         crossed = cross_fitted_embeddings(
@@ -220,9 +220,8 @@ def subjects_with_graph(index: GraphIndex, method: Method, names: Sequence[str])
 def load_subject(
     layout: StudyLayout, index: GraphIndex, method: Method, name: str, follow_up: pd.DataFrame
 ) -> SubjectData:
-    """Read one subject's graphs of the method's modalities."""
-    paths = {m: layout.root / path for m, path in index[name].items() if m in method.modalities}
-    graphs = {modality: read_graph(path) for modality, path in paths.items()}
+    """Return one subject with its graphs of the method's modalities, which are read when they are used."""
+    graphs = GraphFiles({m: layout.root / path for m, path in index[name].items() if m in method.modalities})
     return SubjectData(name, graphs, float(follow_up["time"][name]), bool(follow_up["event"][name]))
 
 

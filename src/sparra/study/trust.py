@@ -200,7 +200,7 @@ def _check_model(
 def _by_member(
     fitted: FittedAggregator, subject_id: str, graphs: Mapping[str, SpatialGraph]
 ) -> list[dict[str, NDArray[np.float64]]]:
-    cohort = PreparedCohort.of([SubjectData(subject_id, graphs, 1.0, True)], fitted.scalers)
+    cohort = PreparedCohort([SubjectData(subject_id, graphs, 1.0, True)], fitted.scalers)
     told = [predict_member(member.model, cohort).importance[0] for member in fitted.members]
     return [{modality: values.astype(np.float64) for modality, values in each.items()} for each in told]
 

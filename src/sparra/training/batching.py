@@ -1,4 +1,4 @@
-"""Subjects as tensors, prepared once, and their collation into batches."""
+"""Subjects as tensors, held as far as memory allows, and their collation into batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,82 +7,117 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparra.memory import held_bytes
 from sparra.models.batch import GraphBatch
 from sparra.training.scaling import FeatureScaler
 from sparra.training.subjects import SubjectData
 
 
 @dataclass(frozen=True)
-class PreparedModality:
-    """Standardised graphs of one modality, one entry a subject, empty where a subject lacks it.
+class PreparedGraph:
+    """A graph as tensors, features standardised.
 
     Attributes
     ----------
-    features : list of Tensor of float32 or bfloat16, each (n_nodes, n_features)
-    edge_index : list of Tensor of int64, each (2, n_edges)
+    features : Tensor of float32 or bfloat16, shape (n_nodes, n_features)
+    edge_index : Tensor of int64, shape (2, n_edges)
     """
 
-    features: list[Tensor]
-    edge_index: list[Tensor]
+    features: Tensor
+    edge_index: Tensor
 
-    def collate(self, indices: Sequence[int], device: torch.device, batch: Sequence[int] | None = None) -> GraphBatch:
-        """Join the graphs of the subjects at `indices`, in that order; they may be a chunk of `batch`."""
-        features = [self.features[index] for index in indices]
-        counts = torch.tensor([len(values) for values in features])
-        starts = (counts.cumsum(0) - counts).tolist()
-        edges = [self.edge_index[index] + start for index, start in zip(indices, starts, strict=True)]
-        return GraphBatch(
-            features=[values.to(device) for values in features],
-            edge_index=torch.cat(edges, dim=1).to(device),
-            subject=torch.repeat_interleave(torch.arange(len(indices)), counts).to(device),
-            n_subjects=len(indices),
-            whole=None if batch is None else torch.tensor([len(self.features[index]) for index in batch]),
-        )
+    @property
+    def n_bytes(self) -> int:
+        """Memory that it takes."""
+        return self.features.nbytes + self.edge_index.nbytes
 
 
-def prepare_modality(
-    subjects: Sequence[SubjectData], modality: str, scaler: FeatureScaler, dtype: torch.dtype = torch.float32
-) -> PreparedModality:
-    """Standardise the graphs of one modality and turn them into tensors, features of type `dtype`."""
-    no_features = torch.zeros((0, len(scaler.mean)), dtype=dtype)
-    no_edges = torch.zeros((2, 0), dtype=torch.int64)
-    features, edges = [], []
-    for subject in subjects:
-        graph = subject.graphs.get(modality)
-        features.append(no_features if graph is None else torch.from_numpy(scaler.transform(graph.features)).to(dtype))
-        edges.append(no_edges if graph is None else torch.from_numpy(graph.edge_index.astype(np.int64)))
-    return PreparedModality(features, edges)
-
-
-@dataclass(frozen=True)
 class PreparedCohort:
-    """All modalities of a sequence of subjects.
+    """The graphs of a sequence of subjects, each prepared when it is first asked for.
+
+    As many as fit into `budget` are held from then on, those that were asked for first; the others are read and
+    prepared each time. Epochs go through all subjects in an order of their own, so no choice of whom to hold would
+    save more.
+
+    Parameters
+    ----------
+    subjects : sequence of SubjectData
+    scalers : mapping of modality to FeatureScaler
+        Of a model; other modalities are left out.
+    dtype : torch.dtype
+        Of the features.
+    budget : int, optional
+        Bytes of prepared graphs to hold; `sparra.memory.held_bytes` if not given.
 
     Attributes
     ----------
-    modalities : mapping of modality to PreparedModality
     n_subjects : int
+    counts : mapping of modality to list of int
+        Nodes of each subject, 0 where a subject lacks the modality.
+    held : int
+        Bytes held at present.
     """
 
-    modalities: Mapping[str, PreparedModality]
-    n_subjects: int
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         subjects: Sequence[SubjectData],
         scalers: Mapping[str, FeatureScaler],
         dtype: torch.dtype = torch.float32,
-    ) -> "PreparedCohort":
-        """Prepare `subjects` with the scalers of a model."""
-        prepared = {name: prepare_modality(subjects, name, scaler, dtype) for name, scaler in scalers.items()}
-        return cls(prepared, len(subjects))
+        budget: int | None = None,
+    ) -> None:
+        self.n_subjects = len(subjects)
+        self.counts = {
+            name: [subject.size(name).n_nodes if name in subject.graphs else 0 for subject in subjects]
+            for name in scalers
+        }
+        self.held = 0
+        self._budget = held_bytes() if budget is None else budget
+        self._subjects, self._scalers, self._dtype = subjects, scalers, dtype
+        self._graphs: dict[tuple[str, int], PreparedGraph] = {}
+        no_edges = torch.zeros((2, 0), dtype=torch.int64)
+        self._without_nodes = {
+            name: PreparedGraph(torch.zeros((0, len(scaler.mean)), dtype=dtype), no_edges)
+            for name, scaler in scalers.items()
+        }
+
+    def graph(self, modality: str, index: int) -> PreparedGraph:
+        """Return the graph of one subject, without nodes if the subject lacks the modality."""
+        if modality not in self._subjects[index].graphs:
+            return self._without_nodes[modality]
+        known = self._graphs.get((modality, index))
+        if known is not None:
+            return known
+        prepared = self._prepared(modality, index)
+        if self.held + prepared.n_bytes <= self._budget:
+            self._graphs[modality, index] = prepared
+            self.held += prepared.n_bytes
+        return prepared
+
+    def _prepared(self, modality: str, index: int) -> PreparedGraph:
+        graph = self._subjects[index].graphs[modality]
+        features = torch.from_numpy(self._scalers[modality].transform(graph.features)).to(self._dtype)
+        return PreparedGraph(features, torch.from_numpy(graph.edge_index.astype(np.int64)))
 
     def collate(
         self, indices: Sequence[int], device: torch.device, batch: Sequence[int] | None = None
     ) -> dict[str, GraphBatch]:
-        """Return one `GraphBatch` a modality for the subjects at `indices`, perhaps a chunk of `batch`."""
-        return {name: prepared.collate(indices, device, batch) for name, prepared in self.modalities.items()}
+        """Return one `GraphBatch` a modality: the subjects at `indices`, in that order, perhaps a chunk of `batch`."""
+        return {name: self._collated(name, indices, device, batch) for name in self._scalers}
+
+    def _collated(
+        self, modality: str, indices: Sequence[int], device: torch.device, batch: Sequence[int] | None
+    ) -> GraphBatch:
+        graphs = [self.graph(modality, index) for index in indices]
+        counts = torch.tensor([len(graph.features) for graph in graphs])
+        starts = (counts.cumsum(0) - counts).tolist()
+        edges = [graph.edge_index + start for graph, start in zip(graphs, starts, strict=True)]
+        return GraphBatch(
+            features=[graph.features.to(device) for graph in graphs],
+            edge_index=torch.cat(edges, dim=1).to(device),
+            subject=torch.repeat_interleave(torch.arange(len(indices)), counts).to(device),
+            n_subjects=len(indices),
+            whole=None if batch is None else torch.tensor([self.counts[modality][index] for index in batch]),
+        )
 
 
 def training_batches(event: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[list[int]]:

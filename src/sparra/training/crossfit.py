@@ -82,7 +82,7 @@ def cross_fitted_embeddings(
         outer = fit_aggregator(name, aggregator_settings, training_settings, subjects, seed)
     # The embedding is the first model's, so an inner ensemble would cost much and serve the scaled risk alone.
     single = training_settings.model_copy(update={"ensemble": 1})
-    target = outer.predict(subjects)
+    target = outer.predict(subjects, with_importance=False)
     embedding, present = target.embedding.copy(), target.present.copy()
     risk = np.full(len(subjects), target.risk.mean())
     for inside, held_out in _stratified(_strata(subjects), inner_folds, seed):
@@ -91,7 +91,7 @@ def cross_fitted_embeddings(
         # A rare modality may be absent from an inner training part: whoever has no other cannot be predicted.
         known = np.array([any(m in inner.scalers for m in subject.graphs) for subject in subjects])
         rows = np.flatnonzero(known)
-        guess = inner.predict([subjects[int(index)] for index in rows])
+        guess = inner.predict([subjects[int(index)] for index in rows], with_importance=False)
         place = np.cumsum(known) - 1
         learnt, seen = place[inside], place[held_out[known[held_out]]]
         risk[rows[seen]] = _on_scale_of(guess.risk, target.risk[rows], learnt)[seen]

@@ -2,14 +2,16 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from sparra.errors import UserError
@@ -64,14 +66,11 @@ def fit_aggregator(
     check_training_subjects(subjects)
     entry = aggregators[name]
     dimensions = feature_dimensions(subjects)
-    scalers = {
-        modality: FeatureScaler.fit(item.graphs[modality].features for item in subjects if modality in item.graphs)
-        for modality in dimensions
-    }
+    scalers = {modality: FeatureScaler.fit(_Features(subjects, modality)) for modality in dimensions}
     dtype = torch.bfloat16 if training_settings.precision == "bfloat16" else torch.float32
     device = _device(training_settings.device)
     objective = _Data(
-        PreparedCohort.of(subjects, scalers, dtype),
+        PreparedCohort(subjects, scalers, dtype),
         torch.tensor([subject.time for subject in subjects], dtype=torch.float64, device=device),
         torch.tensor([subject.event for subject in subjects], dtype=torch.bool, device=device),
         dtype,
@@ -103,6 +102,17 @@ def fit_aggregator(
 
 
 @dataclass(frozen=True)
+class _Features(Iterable[NDArray[np.floating[Any]]]):
+    """Node features of one modality, subject after subject, read anew each time they are gone through."""
+
+    subjects: Sequence[SubjectData]
+    modality: str
+
+    def __iter__(self) -> Iterator[NDArray[np.floating[Any]]]:
+        return (item.graphs[self.modality].features for item in self.subjects if self.modality in item.graphs)
+
+
+@dataclass(frozen=True)
 class _Data:
     """The training subjects as tensors."""
 
@@ -130,10 +140,7 @@ def _key(
                 item.subject_id,
                 item.time,
                 bool(item.event),
-                {
-                    modality: [*graph.features.shape, graph.edge_index.shape[1]]
-                    for modality, graph in item.graphs.items()
-                },
+                {modality: list(item.size(modality)) for modality in item.graphs},
             ]
             for item in subjects
         ],

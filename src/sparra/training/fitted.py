@@ -18,8 +18,8 @@ from sparra.models.aggregator import Aggregator
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
 from sparra.training.batching import PreparedCohort
+from sparra.training.prediction import PREDICTION_BATCH, combined, joined, member_spread, predict_member
 from sparra.training.prediction import Predictions as Predictions
-from sparra.training.prediction import combined, member_spread, predict_member
 from sparra.training.scaling import FeatureScaler
 from sparra.training.settings import TrainingSettings
 from sparra.training.subjects import SubjectData, feature_dimensions
@@ -98,8 +98,12 @@ class FittedAggregator:
         """Number of node features of each modality."""
         return {modality: len(scaler.mean) for modality, scaler in self.scalers.items()}
 
-    def predict(self, subjects: Sequence[SubjectData], uncertainty_draws: int = 0) -> Predictions:
+    def predict(
+        self, subjects: Sequence[SubjectData], uncertainty_draws: int = 0, with_importance: bool = True
+    ) -> Predictions:
         """Predict embedding, risk and importance; a subject may lack modalities, but not all of them.
+
+        Some subjects at a time are in memory.
 
         Parameters
         ----------
@@ -107,6 +111,8 @@ class FittedAggregator:
         uncertainty_draws : int
             Draws of s from q(s), at least 2, for the standard deviations; 0 leaves them out. A subject's do not
             depend on the other subjects. Those of an ensemble without a posterior are between its models alone.
+        with_importance : bool
+            Whether the importance of every node is wanted, the one thing that grows with the nodes of all subjects.
 
         Raises
         ------
@@ -115,8 +121,13 @@ class FittedAggregator:
             are asked of a single model without a posterior.
         """
         self._check(subjects)
-        cohort = PreparedCohort.of(subjects, self.scalers)
-        parts = [predict_member(member.model, cohort) for member in self.members]
+        starts = range(0, len(subjects), PREDICTION_BATCH)
+        chunks = [subjects[start : start + PREDICTION_BATCH] for start in starts]
+        return joined([self._predict(chunk, uncertainty_draws, with_importance) for chunk in chunks])
+
+    def _predict(self, subjects: Sequence[SubjectData], uncertainty_draws: int, with_importance: bool) -> Predictions:
+        cohort = PreparedCohort(subjects, self.scalers)
+        parts = [predict_member(member.model, cohort, with_importance) for member in self.members]
         spreads = [
             member_spread(member.model, cohort, self.seed, uncertainty_draws)
             for member in self.members
@@ -136,7 +147,7 @@ class FittedAggregator:
                     mend="Extract them with the encoder that the model was trained with",
                 )
         for subject in subjects:
-            if not any(len(subject.graphs[name]) for name in self.scalers if name in subject.graphs):
+            if not any(subject.size(name).n_nodes for name in self.scalers if name in subject.graphs):
                 raise UserError(f"no graph of {' or '.join(self.scalers)}", where=f"subject {subject.subject_id}")
 
     def _presence(self, subjects: Sequence[SubjectData]) -> NDArray[np.bool_]:

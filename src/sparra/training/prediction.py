@@ -53,8 +53,8 @@ class MemberPrediction:
     importance: NodeValues
 
 
-def predict_member(model: Aggregator, cohort: PreparedCohort) -> MemberPrediction:
-    """Run one model on all subjects."""
+def predict_member(model: Aggregator, cohort: PreparedCohort, with_importance: bool = True) -> MemberPrediction:
+    """Run one model on all subjects; without importance its entries are empty."""
     device = next(model.parameters()).device
     model.eval()
     embeddings, risks = [], []
@@ -65,8 +65,8 @@ def predict_member(model: Aggregator, cohort: PreparedCohort) -> MemberPredictio
             output = model(cohort.collate(indices, device))
             embeddings.append(output.embedding.float().cpu().numpy())
             risks.append(output.risk.double().cpu().numpy())
-            for modality, weights in output.importance.items():
-                counts = [len(cohort.modalities[modality].features[index]) for index in indices]
+            for modality, weights in output.importance.items() if with_importance else ():
+                counts = [cohort.counts[modality][index] for index in indices]
                 for index, part in zip(indices, weights.float().cpu().split(counts), strict=True):
                     if len(part):
                         importance[index][modality] = part.numpy().copy()
@@ -131,6 +131,19 @@ def combined(
     ]
     risk_sd = np.sqrt((posterior**2).mean(axis=0) + risks.var(axis=0))
     return Predictions(parts[0].embedding, present, risks.mean(axis=0), importance, risk_sd, importance_sd)
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of one subject after the other."""
+    first = parts[0]
+    return Predictions(
+        np.concatenate([part.embedding for part in parts]),
+        np.concatenate([part.present for part in parts]),
+        np.concatenate([part.risk for part in parts]),
+        [nodes for part in parts for nodes in part.importance],
+        None if first.risk_sd is None else np.concatenate([part.risk_sd for part in parts if part.risk_sd is not None]),
+        None if first.importance_sd is None else [nodes for part in parts for nodes in part.importance_sd or []],
+    )
 
 
 def _no_posterior(part: MemberPrediction) -> tuple[NDArray[np.float64], NodeValues]:

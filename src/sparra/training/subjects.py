@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparra.errors import UserError
-from sparra.graphs.graph import SpatialGraph
+from sparra.graphs.graph import GraphSize, SpatialGraph
+from sparra.graphs.store import GraphFiles
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class SubjectData:
     ----------
     subject_id : str
     graphs : mapping of modality to SpatialGraph
-        Keys ``ct`` and ``slide``; a modality that the subject lacks is absent.
+        Keys ``ct`` and ``slide``; a modality that the subject lacks is absent. `GraphFiles` for a cohort that need
+        not fit into memory.
     time : float
         Follow-up time.
     event : bool
@@ -28,6 +30,11 @@ class SubjectData:
     graphs: Mapping[str, SpatialGraph]
     time: float
     event: bool
+
+    def size(self, modality: str) -> GraphSize:
+        """Return how large the graph of a modality is, without reading its features."""
+        graphs = self.graphs
+        return graphs.size(modality) if isinstance(graphs, GraphFiles) else graphs[modality].size
 
 
 def feature_dimensions(subjects: Sequence[SubjectData]) -> dict[str, int]:
@@ -40,8 +47,8 @@ def feature_dimensions(subjects: Sequence[SubjectData]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for subject in subjects:
-        for modality, graph in subject.graphs.items():
-            size = graph.features.shape[1]
+        for modality in subject.graphs:
+            size = subject.size(modality).n_features
             if sizes.setdefault(modality, size) != size:
                 raise UserError(
                     f"the {modality} graph has {size} features a node where others have {sizes[modality]}",
@@ -64,7 +71,7 @@ def check_training_subjects(subjects: Sequence[SubjectData]) -> None:
     if not any(subject.event for subject in subjects):
         raise UserError(f"none of the {len(subjects)} training subjects had the event")
     for subject in subjects:
-        if not any(len(graph) for graph in subject.graphs.values()):
+        if not any(subject.size(modality).n_nodes for modality in subject.graphs):
             raise UserError("no graph of any modality", where=f"subject {subject.subject_id}")
         if not np.isfinite(subject.time) or subject.time < 0:
             raise UserError(f"follow-up time is {subject.time}", where=f"subject {subject.subject_id}")
