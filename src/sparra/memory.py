@@ -16,9 +16,16 @@ def batch_within_memory(size: int) -> int:
     return max(1, size // SMALLER_BY) if _smaller.get() else size
 
 
-def held_bytes() -> int:
-    """Return how many bytes of prepared graphs may be held, rather than read again when they are used."""
-    return _held.get() // SMALLER_BY if _smaller.get() else _held.get()
+def held_bytes(asked: int | None = None) -> int:
+    """Return how many bytes of prepared graphs may be held, rather than read again when they are used.
+
+    Parameters
+    ----------
+    asked : int, optional
+        What a setting asks for, instead of what this process may take.
+    """
+    held = _held.get() if asked is None else asked
+    return held // SMALLER_BY if _smaller.get() else held
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sparra.errors import UserError
 from sparra.graphs.build import build_graph, merge_graphs
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.settings import GraphSettings
-from sparra.graphs.store import read_graph, write_graph
+from sparra.graphs.store import GraphFiles, read_graph, read_graph_size, write_graph
 
 MakeBag = Callable[..., Bag]
 
@@ -88,3 +88,20 @@ def test_foreign_and_other_versions_are_refused(tmp_path: Path, graph: SpatialGr
     save_file({"features": np.ones(2)}, path, {"sparra": '{"format": "sparra-graph", "version": 1}'})
     with pytest.raises(UserError, match="damaged"):
         read_graph(path)
+
+
+def test_files_are_read_when_asked_for(tmp_path, graph):
+    path = tmp_path / "graph.safetensors"
+    write_graph(path, graph)
+    files = GraphFiles({"slide": path})
+    assert read_graph_size(path) == files.size("slide") == graph.size
+    assert list(files) == ["slide"]
+    assert "ct" not in files
+    assert_same(files["slide"], graph)
+    assert files["slide"] is not files["slide"]
+    assert files.get("ct") is None
+    path.unlink()
+    with pytest.raises(UserError, match="no such graph"):
+        files["slide"]
+    with pytest.raises(UserError, match="no such graph"):
+        read_graph_size(path)

@@ -1,7 +1,8 @@
 """The file that says "done": written last, it holds what an output was made from."""
 
 from collections.abc import Mapping
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def make_key(stage: str, inputs: Mapping[str, Path], parameters: Mapping[str, An
         "parameters": dict(parameters),
         "versions": _versions(stage),
     }
+
+
+@cache
+def version(package: str) -> str:
+    """Return the version of an installed package; it is read from disk once."""
+    return metadata.version(package)
 
 
 def _versions(stage: str) -> dict[str, str]:

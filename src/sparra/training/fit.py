@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from sparra.errors import UserError
+from sparra.memory import held_bytes
 from sparra.models.aggregator import Aggregator
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
@@ -70,7 +71,7 @@ def fit_aggregator(
     dtype = torch.bfloat16 if training_settings.precision == "bfloat16" else torch.float32
     device = _device(training_settings.device)
     objective = _Data(
-        PreparedCohort(subjects, scalers, dtype),
+        PreparedCohort(subjects, scalers, dtype, _budget(training_settings)),
         torch.tensor([subject.time for subject in subjects], dtype=torch.float64, device=device),
         torch.tensor([subject.event for subject in subjects], dtype=torch.bool, device=device),
         dtype,
@@ -150,6 +151,10 @@ def _key(
         modality: np.ascontiguousarray([scaler.mean, scaler.scale]).tobytes() for modality, scaler in scalers.items()
     }
     return fit_key(description, digests)
+
+
+def _budget(training: TrainingSettings) -> int:
+    return held_bytes(None if training.memory_gib is None else int(training.memory_gib * 2**30))
 
 
 def _device(choice: str) -> torch.device:

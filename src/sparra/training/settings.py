@@ -41,6 +41,14 @@ class TrainingSettings(Settings):
         default="float32", description="of node features and matrix products; weights and the loss stay float32"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # Left out of what is saved and compared, since results do not depend on it.
+    memory_gib: float | None = Field(
+        default=None,
+        ge=0,
+        exclude=True,
+        description="GiB of prepared graphs that a fit holds; the others are read again whenever they are used; "
+        "None: 1, or a quarter of the item's `memory_gib` where the study sets one",
+    )
 
     @model_validator(mode="after")
     def _patience_needs_a_part_kept_back(self) -> "TrainingSettings":

@@ -54,7 +54,8 @@ class FittedForest:
                 curves = _leaf_curves(chosen, leaf[samples], place[samples], self.follow_up.event[samples], len(times))
                 here = np.flatnonzero((rows >= start) & (rows < start + step))
                 total[here] += curves[rows[here] - start]
-        return times, total / len(drawn)
+        total /= len(drawn)
+        return times, total
 
 
 def _leaf_curves(
