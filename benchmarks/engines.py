@@ -34,8 +34,9 @@ STUDY: dict[str, Any] = {
     "evaluation": {"folds": 2, "inner_folds": 2, "survival_models": ["CoxPH"]},
     "slurm": {"jobs": 2, "cores": 1, "memory_gib": 2.0, "walltime": "2:00:00", "interface": "lo"},
 }
-# What says when, where and how a run went, Slurm's logs and keys, and sidecars, which hold paths and times of files.
-OF_THE_RUN = ("manifest.jsonl", "summary.md", "settings.json", ".lock", "slurm/*", "*.done.json")
+# What says when, where and how a run went, Slurm's logs and keys, sidecars, which hold paths and times of files, and
+# drawings as SVG, in which Matplotlib writes the time and names of parts drawn by chance.
+OF_THE_RUN = ("manifest.jsonl", "summary.md", "settings.json", ".lock", "slurm/*", "*.done.json", "report/*")
 
 
 def make_study(folder: Path, subjects: int = SUBJECTS) -> None:

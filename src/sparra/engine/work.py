@@ -20,6 +20,8 @@ from sparra.errors import UserError
 from sparra.memory import DEFAULT_HELD_BYTES, memory_use
 
 Status = Literal["done", "failed", "disk", "memory", "died", "time"]
+# What a child says once it has a task, and its imports are done: the time limit is the work's alone.
+BEGUN = "begun"
 # Libraries tell of a full disk in their own exceptions, with the system's words in the text.
 DISK_WORDS = ("no space left on device", "os error 28", "disk quota exceeded", "os error 122")
 DISK_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
