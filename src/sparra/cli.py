@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from sparra import RESEARCH_USE_ONLY, __version__, cli_bags, cli_maps, cli_status
 from sparra.bundle import cli as cli_bundle
+from sparra.cli_engine import EngineOption
 from sparra.errors import UserError
 from sparra.gdc.cli import app as cohort_app
 from sparra.segmentation.cli import app as segment_app
@@ -39,10 +40,6 @@ cli_bundle.register(app)
 app.command("status")(cli_status.status)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
-EngineOption = Annotated[
-    str | None,
-    typer.Option("--engine", "--scheduler", help="local, serial, slurm, or a scheduler's address; not the file's."),
-]
 
 
 def main() -> None:
@@ -208,14 +205,15 @@ def describe(
 
 
 @app.command()
-def robustness(study: StudyFile) -> None:
+def robustness(study: StudyFile, engine: EngineOption = None) -> None:
     """Measure each CT feature again under perturbations, and write its intraclass correlation."""
     from sparra.study.progress import ProgressBars
     from sparra.study.robustness import measure_robustness
     from sparra.study.settings import read_study
     from sparra.study.tell import problem_lines, robustness_table
 
-    layout, problems = measure_robustness(read_study(study), ProgressBars(console))
+    settings = read_study(study, {} if engine is None else {"engine": engine})
+    layout, problems = measure_robustness(settings, ProgressBars(console), _say)
     console.print(robustness_table(layout.robustness))
     _say(f"intraclass correlations: {layout.robustness}")
     for line in problem_lines(problems):

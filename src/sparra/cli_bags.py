@@ -1,7 +1,6 @@
 """The commands about files of features: inspect, import, export."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from sparra.cli_engine import EngineAloneOption, MemoryOption, TimeLimitOption, WorkersOption, engine_settings
 
 if TYPE_CHECKING:
     from sparra.bags.settings import ImportSettings
@@ -45,7 +46,10 @@ def import_bags(
     subject_pattern: Annotated[
         str | None, typer.Option(help="Regular expression of the subject's id in a slide's name; default: TCGA's.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one a processor.", min=1)] = None,
+    engine: EngineAloneOption = "local",
+    workers: WorkersOption = None,
+    memory_gib: MemoryOption = None,
+    time_limit_minutes: TimeLimitOption = None,
 ) -> None:
     """Import features that TRIDENT, CLAM, STAMP, TIAToolbox, slide2vec and others wrote; see docs/import.md."""
     from sparra.study.imports.mpp import mpp_source
@@ -62,9 +66,9 @@ def import_bags(
         settings=settings,
         reader=reader,
         subject_pattern=subject_pattern or TCGA_PATIENT,
-        workers=workers or len(os.sched_getaffinity(0)),
+        engine=engine_settings(engine, workers, memory_gib, time_limit_minutes),
     )
-    outcome = import_folder(request, ProgressBars(console))
+    outcome = import_folder(request, ProgressBars(console), _say)
     for line in remark_lines(outcome.notes):
         _say(line)
     for reason, count in outcome.skipped.items():

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from sparra.cli_engine import EngineOption
+
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
 FormatOption = Annotated[
     list[str] | None,
@@ -25,6 +27,7 @@ def maps(
     ] = None,
     subject: Annotated[list[str] | None, typer.Option(help="Whose maps; may be repeated. Default: all.")] = None,
     normalisation: Annotated[str | None, typer.Option(help="none, rank or minmax, within an image.")] = None,
+    engine: EngineOption = None,
 ) -> None:
     """Write importance maps, and check them, after the stages before; what is up to date is not done again."""
     from sparra.maps.settings import FORMATS
@@ -35,7 +38,7 @@ def maps(
     from sparra.study.tell import problem_lines
 
     console = Console(highlight=False)
-    settings = read_study(study)
+    settings = read_study(study, {} if engine is None else {"engine": engine})
     given: dict[str, Any] = {
         "formats": FORMATS if formats and "all" in formats else formats,
         "aggregators": aggregator,

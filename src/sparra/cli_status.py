@@ -72,6 +72,8 @@ def picture(state: "StudyState") -> RenderableType:
         told = ("" if median is None else f"{median:.1f} s", "" if peak is None else f"{peak:.0f} MiB", remaining)
         table.add_row(stage.name, *(str(n) for n in (done, stage.planned, running, failed, stage.retried)), *told)
     parts: list[RenderableType] = [escape(head), table]
+    if state.state in ("cut off", "ended early"):
+        parts.append("Start it again: what is done is not done again.")
     parts += _lines("running", [i for i in state.items if i.status == "running"], state.changed)
     parts += _lines("failed", [i for i in state.items if i.error and i.status not in ("running", "done")], None)
     return Group(*parts)

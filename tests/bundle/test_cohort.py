@@ -12,6 +12,7 @@ from sparra.bags import Bag, write_bag
 from sparra.bundle.bundle import Bundle
 from sparra.bundle.cohort import CohortOutcome, Request, predict_cohort
 from sparra.cli import main
+from sparra.engine.settings import EngineSettings
 from sparra.errors import UserError
 from sparra.maps.settings import MapsSettings
 from sparra.study.settings import StudySettings
@@ -29,7 +30,7 @@ def predicted(bundle: Bundle, folder: Path, bags: dict[str, Bag | bytes], **more
             write_bag(folder / f"{name}.h5", bag)
     rows = [[name, bag.modality if isinstance(bag, Bag) else "slide", f"{name}.h5"] for name, bag in bags.items()]
     write_rows(folder / "images.csv", [["subject_id", "modality", "path"], *rows])
-    request = Request(folder / "images.csv", folder / "out", workers=1, maps=NO_MAPS, **more)
+    request = Request(folder / "images.csv", folder / "out", engine=EngineSettings(workers=1), maps=NO_MAPS, **more)
     return predict_cohort(bundle, request, quietly)
 
 
@@ -72,7 +73,9 @@ def test_a_shifted_cohort_is_remarked_on_and_one_like_training_is_not(made: Bund
     shifted = make_cohort(tmp_path / "shifted", 8, seed=22, prefix="S", offset=3.0)
     rates = []
     for images, out in ((alike, "a"), (shifted, "s")):
-        found = predict_cohort(made, Request(images, tmp_path / out, workers=1, maps=NO_MAPS), quietly).prediction
+        found = predict_cohort(
+            made, Request(images, tmp_path / out, engine=EngineSettings(workers=1), maps=NO_MAPS), quietly
+        ).prediction
         assert found is not None
         rates.append(found.unlike.mean())
     assert rates[0] <= 0.15
@@ -86,7 +89,9 @@ def test_a_second_run_makes_no_bag_anew(made: Bundle, tmp_path: Path) -> None:
     assert len(bags) == 2
     again = predicted(made, tmp_path / "new", {})
     assert again.prediction is None
-    request = Request(tmp_path / "new" / "images.csv", tmp_path / "new" / "out", workers=1, maps=NO_MAPS)
+    request = Request(
+        tmp_path / "new" / "images.csv", tmp_path / "new" / "out", engine=EngineSettings(workers=1), maps=NO_MAPS
+    )
     write_rows(
         request.images, [["subject_id", "modality", "path"], ["one", "slide", "one.h5"], ["two", "slide", "two.h5"]]
     )

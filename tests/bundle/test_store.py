@@ -19,6 +19,7 @@ from sparra.bundle.bundle import Bundle
 from sparra.bundle.cohort import Request, predict_cohort
 from sparra.bundle.files import json_bytes, read_files, write_files
 from sparra.bundle.store import read_bundle, write_bundle
+from sparra.engine.settings import EngineSettings
 from sparra.errors import UserError
 
 FILES = {"bundle.json": b"{}\n", "a.safetensors": b"\x08\0\0\0\0\0\0\0{}      "}
@@ -26,7 +27,7 @@ FILES = {"bundle.json": b"{}\n", "a.safetensors": b"\x08\0\0\0\0\0\0\0{}      "}
 
 def test_a_fresh_process_with_the_package_alone_predicts_the_same(written: Path, made: Bundle, tmp_path: Path) -> None:
     images = make_cohort(tmp_path / "new", 6, seed=9, prefix="N")
-    here = predict_cohort(made, Request(images, tmp_path / "here", workers=1), quietly)
+    here = predict_cohort(made, Request(images, tmp_path / "here", engine=EngineSettings(workers=1)), quietly)
     moved = tmp_path / "elsewhere"
     shutil.copytree(written, moved / "kidney.bundle")
     environment = {"PYTHONPATH": str(Path(sparra.__file__).parents[1]), "PATH": os.environ["PATH"]}

@@ -14,11 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sparra.engine.children import _all
+from sparra.engine import machine
+from sparra.engine.children import Child, _all
+from sparra.engine.dask import DaskEngine
+from sparra.engine.loop import Attempt, Engine
+from sparra.engine.machine import default_workers, gpus
 from sparra.engine.settings import EngineSettings
-from sparra.engine.work import Task, perform
+from sparra.engine.work import Outcome, Task, perform
 from sparra.errors import UserError
 from sparra.memory import batch_within_memory
 from sparra.study import lock, pool
@@ -179,3 +185,79 @@ def test_a_run_of_another_host_is_respected_while_it_gives_signs_of_life(
 def test_settings_that_cannot_be_kept_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         EngineSettings(**settings)
+
+
+class CountingEngine(Engine):
+    """Notes how many items are in flight, and ends them in any order."""
+
+    words = "an engine that counts"
+    attempts = 3
+
+    def __init__(self, rng: random.Random, slots: int) -> None:
+        self.rng, self.limit = rng, slots
+        self.flying: list[Attempt] = []
+        self.most = 0
+
+    def slots(self) -> int:
+        return self.rng.randint(0, self.limit)  # Workers come and go.
+
+    def submit(self, task: Task, attempt: Attempt) -> None:
+        assert not any(other.alone for other in self.flying)
+        assert not (attempt.alone and self.flying)
+        self.flying.append(attempt)
+        self.most = max(self.most, len(self.flying))
+
+    def ended(self) -> list[tuple[Attempt, Outcome]]:
+        self.rng.shuffle(self.flying)
+        some = [self.flying.pop() for _ in range(self.rng.randint(0, len(self.flying)))]
+        return [(attempt, Outcome(self.rng.choice(["done", "died", "memory", "failed"]))) for attempt in some]
+
+
+@given(st.integers(0, 40), st.integers(1, 5), st.integers(0, 2**16))
+def test_never_more_items_are_in_flight_than_there_are_slots_and_each_ends_once(n: int, slots: int, seed: int) -> None:
+    engine = CountingEngine(random.Random(seed), slots)
+    started: Counter[int] = Counter()
+    endings = list(engine.run([Task(work, ())] * n, lambda attempt: started.update([attempt.index])))
+    assert engine.most <= slots
+    assert sorted(ended.attempt.index for ended in endings if ended.final) == list(range(n))
+    assert Counter(ended.attempt.index for ended in endings) == started
+    assert all(1 <= number <= engine.attempts for number in started.values())
+
+
+def test_neither_the_scheduler_nor_its_workers_ever_hold_more_items_than_can_be_worked_on(tmp_path: Path) -> None:
+    held: list[int] = []
+    with open_session(EngineSettings(workers=3), tmp_path, lambda _: None) as session:
+        assert isinstance(session.engine, DaskEngine)
+        scheduler = session.engine.client.cluster.scheduler
+
+        def bar(endings: Iterable[Any], label: str, total: int) -> Iterator[Any]:
+            for ending in endings:
+                held.append(sum(name.startswith("work-") for name in list(scheduler.tasks)))
+                yield ending
+
+        assert run_items("extract", work, items(tmp_path, ["work"] * 30), 3, bar) == []
+    running = 0
+    for entry in read_manifest(tmp_path):
+        running += {"started": 1, "ended": -1}.get(entry["event"], 0)
+        assert running <= 3
+    assert len(held) == 30
+    # Those in flight, and what has just ended, which is let go in the next moment.
+    assert max(held) <= 2 * 3
+
+
+def test_each_worker_process_is_given_one_gpu_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    assert gpus() == ["GPU-a", "GPU-b"]
+    monkeypatch.setattr(machine, "processors", lambda: 64)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 2**40)
+    assert default_workers() == 2 * machine.WORKERS_PER_GPU
+    children = [Child(number) for number in range(3)]
+    try:
+        seen = [child.call(Task(os.environ.get, ("CUDA_VISIBLE_DEVICES",)), 2**40).value for child in children]
+    finally:
+        for child in children:
+            child.end()
+    assert seen == ["GPU-a", "GPU-b", "GPU-a"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus() == []
+    assert default_workers() == 64

@@ -9,6 +9,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
+from sparra.cli_engine import EngineAloneOption, MemoryOption, TimeLimitOption, WorkersOption, engine_settings
 from sparra.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def predict(
         "overlay,geojson,nifti"
     ),
     digest: Annotated[str | None, typer.Option(help="Refuse the bundle unless this is its digest.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one a processor.", min=1)] = None,
+    engine: EngineAloneOption = "local",
+    workers: WorkersOption = None,
+    memory_gib: MemoryOption = None,
+    time_limit_minutes: TimeLimitOption = None,
 ) -> None:
     """Predict risk, survival and risk group of new patients with a bundle; images or ready bags."""
     from sparra.bundle.bundle import Bundle
@@ -84,8 +88,9 @@ def predict(
     times = None if horizons is None else _numbers(horizons)
     formats = [part.strip() for part in maps.split(",") if part.strip()]
     chosen = MapsSettings.from_mapping({"formats": formats}, "--maps")
-    request = Request(cohort, out, times, _options(encoder_option or []), bag_encoder, workers, chosen)
-    outcome = predict_cohort(loaded, request, ProgressBars(console))
+    where = engine_settings(engine, workers, memory_gib, time_limit_minutes)
+    request = Request(cohort, out, times, _options(encoder_option or []), bag_encoder, where, chosen)
+    outcome = predict_cohort(loaded, request, ProgressBars(console), _say)
     _tell(loaded, outcome)
 
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import numpy as np
 
 from sparra import RESEARCH_USE_ONLY, __version__
 from sparra.bags import read_bag
-from sparra.bags.readers import is_bag_file
 from sparra.bundle.bundle import Bundle, CohortPrediction
 from sparra.bundle.compare import differences
 from sparra.bundle.maps import MapRequest, write_cohort_maps, write_importance
@@ -19,14 +18,15 @@ from sparra.cohort.check import Cohort, check_cohort
 from sparra.cohort.problems import Problem, problem_of
 from sparra.cohort.settings import CohortSettings
 from sparra.cohort.tables import ImageRecord, read_images
+from sparra.engine.settings import EngineSettings
 from sparra.errors import UserError
 from sparra.files import atomic_path, write_json, write_text
 from sparra.graphs.store import GraphFiles
 from sparra.maps.settings import MapsSettings
-from sparra.study.images import check_image
 from sparra.study.layout import StudyLayout
 from sparra.study.lock import study_lock
-from sparra.study.pool import Track
+from sparra.study.look import Looks
+from sparra.study.pool import Track, open_session
 from sparra.study.run import write_failures
 from sparra.study.settings import BagsSettings, StudySettings
 from sparra.study.stages import GraphIndex, bag_is_current, build_graphs, extract_bags, stored_kind
@@ -50,7 +50,8 @@ class Request:
         Options that only this machine can say, such as where weights lie.
     bag_encoder : str or None
         Encoder of ready bags that do not name theirs, as the user vouches.
-    workers : int or None
+    engine : EngineSettings
+        Where the work runs, and within which limits.
     maps : MapsSettings
         Which maps are written; no format writes none.
     """
@@ -60,7 +61,7 @@ class Request:
     horizons: Sequence[float] | None = None
     encoder_options: Mapping[str, Mapping[str, Any]] | None = None
     bag_encoder: str | None = None
-    workers: int | None = None
+    engine: EngineSettings = field(default_factory=EngineSettings)
     maps: MapsSettings = field(default_factory=MapsSettings)
 
 
@@ -79,7 +80,7 @@ class CohortOutcome:
         return self.layout.root / "predictions.csv"
 
 
-def predict_cohort(bundle: Bundle, request: Request, track: Track) -> CohortOutcome:
+def predict_cohort(bundle: Bundle, request: Request, track: Track, say: Callable[[str], None] = print) -> CohortOutcome:
     """Predict every patient of a table, and list what could not be done.
 
     Bags and graphs are made by the bundle's settings, in ``features/`` and ``graphs/`` of the folder, and not again
@@ -95,7 +96,7 @@ def predict_cohort(bundle: Bundle, request: Request, track: Track) -> CohortOutc
     """
     horizons = [float(time) for time in bundle.times(request.horizons)]
     layout = StudyLayout(request.out)
-    with study_lock(layout.root):
+    with study_lock(layout.root), open_session(request.engine, layout.root, say):
         return _predict(bundle, replace(request, horizons=horizons), layout, track)
 
 
@@ -140,7 +141,7 @@ def _settings_of(bundle: Bundle, request: Request, layout: StudyLayout) -> Study
             subjects=layout.subjects, images=request.images.absolute(), time_unit=bundle.content.time_unit
         ),
         "output": layout.root,
-        "workers": request.workers,
+        **request.engine.model_dump(),
         "bags": BagsSettings(
             dtype=preprocessing.bag_dtype,
             imports=preprocessing.imports.model_copy(update={"encoder": request.bag_encoder}),
@@ -168,19 +169,19 @@ def _record(bundle: Bundle, request: Request, settings: StudySettings) -> dict[s
 
 def _checked(bundle: Bundle, settings: StudySettings, layout: StudyLayout, track: Track) -> Cohort:
     """Look at every file's header; images of a modality that the bundle does not take are left out unread."""
-    known = bundle.modalities
+    known, looks = bundle.modalities, Looks(settings)
+
+    def ahead(images: Sequence[ImageRecord]) -> Sequence[ImageRecord]:
+        looks.ahead([image for image in images if image.modality in known], track)
+        return images
 
     def look(image: ImageRecord) -> None:
         if image.modality not in known:
             what = f"the bundle takes {' and '.join(known)} images"
             raise UserError(what, mend="Remove the row")
-        ready = is_bag_file(image.path) and bag_is_current(settings, image, layout)
-        if not ready:
-            check_image(image, settings.ct, settings.slide, settings.bags)
+        looks.kind(image)
 
-    return check_cohort(
-        settings.cohort, look, follow_up=False, track=lambda images: track(images, "check", len(images))
-    )
+    return check_cohort(settings.cohort, look, follow_up=False, track=ahead)
 
 
 def _of_right_kind(

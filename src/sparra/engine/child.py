@@ -6,14 +6,14 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
-from sparra.engine.work import Outcome, Task, perform, told
+from sparra.engine.work import BEGUN, Outcome, Task, perform, told
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def main() -> None:
     """Work until the pipe, whose number is the first argument, is closed."""
-    connection: Connection[Outcome, Task] = Connection(int(sys.argv[1]))
+    connection: Connection[Outcome | str, Task] = Connection(int(sys.argv[1]))
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     while True:
         try:
@@ -24,6 +24,7 @@ def main() -> None:
             status, words = told(error)
             connection.send(Outcome(status, *words))
         else:
+            connection.send(BEGUN)
             connection.send(perform(task))
 
 

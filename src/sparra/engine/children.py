@@ -19,6 +19,8 @@ from sparra.engine.machine import GIB, gpus, memory_bytes
 from sparra.engine.work import Outcome, Status, Task
 
 SECONDS_BETWEEN_LOOKS = 0.5
+# What a process may take beyond an item's time limit to start and to import: minutes from a busy file server.
+SECONDS_TO_START = 900.0
 # Shares of the memory: what the children may fill of it, and what has to be left on the machine.
 FULL, LEAST_LEFT = 0.9, 0.03
 
@@ -53,19 +55,23 @@ class Child:
         arguments = [sys.executable, "-m", "sparra.engine.child", str(there.fileno()), str(os.getpid())]
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment, pass_fds=[there.fileno()])
         there.close()
-        self.connection: Connection[Task, Outcome] = Connection(here.detach())
+        self.connection: Connection[Task, Outcome | str] = Connection(here.detach())
 
     def call(self, task: Task, budget: int) -> Outcome:
         """Do `task` there; `budget` are the bytes that all children here may take."""
-        start = time.perf_counter()
+        start, given = time.perf_counter(), SECONDS_TO_START
         try:
             self.connection.send(task)
-            while not self.connection.poll(SECONDS_BETWEEN_LOOKS):
-                overstep = self._overstep(task, time.perf_counter() - start, budget)
+            while True:
+                if self.connection.poll(SECONDS_BETWEEN_LOOKS):
+                    message = self.connection.recv()
+                    if isinstance(message, Outcome):
+                        return message
+                    start, given = time.perf_counter(), 0.0  # It has begun.
+                overstep = self._overstep(task, time.perf_counter() - start - given, budget)
                 if overstep is not None:
                     self.end()
                     return Outcome(*overstep, seconds=time.perf_counter() - start, host=socket.gethostname())
-            return self.connection.recv()
         except (EOFError, OSError):
             self.end()
             code = self.process.returncode

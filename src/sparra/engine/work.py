@@ -20,9 +20,13 @@ from sparra.errors import UserError
 from sparra.memory import DEFAULT_HELD_BYTES, memory_use
 
 Status = Literal["done", "failed", "disk", "memory", "died", "time"]
+# What a child says once it has a task, and its imports are done: the time limit is the work's alone.
+BEGUN = "begun"
 # Libraries tell of a full disk in their own exceptions, with the system's words in the text.
 DISK_WORDS = ("no space left on device", "os error 28", "disk quota exceeded", "os error 122")
 DISK_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
+# So does memory that cannot be had: torch on the CPU and ITK raise a RuntimeError.
+MEMORY_WORDS = ("can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad_alloc")
 DISK = "the disk is full"
 DISK_MEND = "Free space and run again: what is done is not done again"
 
@@ -98,10 +102,10 @@ def told(error: BaseException) -> tuple[Status, tuple[str, str, str]]:
     """Return what an exception means: its status, and what, where and mend."""
     if is_disk_full(error):
         return "disk", (DISK, str(getattr(error, "filename", "") or ""), DISK_MEND)
-    if isinstance(error, UserError):
-        return "failed", (error.what, error.where or "", error.mend or "")
-    # torch.OutOfMemoryError, of a GPU, is a RuntimeError; torch is not imported for the sake of its name.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    memory = is_out_of_memory(error)
+    if isinstance(error, UserError):  # What a reader made of a lack of memory is tried again all the same.
+        return "memory" if memory else "failed", (error.what, error.where or "", error.mend or "")
+    if memory:
         return "memory", ("it needs more memory than there is", "", "Free memory or give it a larger machine")
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" in {os.path.basename(last[0].filename)}, line {last[0].lineno}" if last else ""
@@ -116,6 +120,19 @@ def is_disk_full(error: BaseException) -> bool:
         if isinstance(link, OSError) and link.errno in DISK_NUMBERS:
             return True
         if not isinstance(link, UserError) and any(words in str(link).lower() for words in DISK_WORDS):
+            return True
+    return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception, or one that led to it, says that there was no memory, here or on the GPU."""
+    for link in _chain(error):
+        # torch is not imported for the sake of the name of its exception of a GPU.
+        if isinstance(link, MemoryError) or type(link).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(link, OSError) and link.errno == errno.ENOMEM:
+            return True
+        if isinstance(link, RuntimeError) and any(words in str(link).lower() for words in MEMORY_WORDS):
             return True
     return False
 

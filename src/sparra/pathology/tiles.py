@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon
 
+from sparra.memory import batch_within_memory
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.pathology.tissue import Tissue
@@ -102,7 +103,8 @@ def _tissue_fractions(
 def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterator[NDArray[np.uint8]]:
     """Yield the tiles in the order of the grid, a batch at a time; at most two batches are held.
 
-    While the caller works on a batch, threads read the next one.
+    While the caller works on a batch, threads read the next one. After memory ran out, batches are smaller
+    (`sparra.memory`).
 
     Yields
     ------
@@ -114,9 +116,10 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
         If the slide is damaged.
     """
     pool = ThreadPoolExecutor(settings.reading_threads)
+    size = batch_within_memory(settings.batch_size)
 
     def begin(start: int) -> tuple[NDArray[np.uint8], list[Future[None]]]:
-        corners = grid.corners_um[start : start + settings.batch_size].tolist()
+        corners = grid.corners_um[start : start + size].tolist()
         batch = np.empty((len(corners), settings.tile_px, settings.tile_px, 3), dtype=np.uint8)
 
         def read(places: range) -> None:
@@ -130,8 +133,8 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
 
     try:
         following = begin(0)
-        for start in range(0, len(grid), settings.batch_size):
-            (batch, parts), following = following, begin(start + settings.batch_size)
+        for start in range(0, len(grid), size):
+            (batch, parts), following = following, begin(start + size)
             for part in parts:
                 part.result()
             yield batch

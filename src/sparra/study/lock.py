@@ -141,13 +141,13 @@ class _Owner:
             "started": process.create_time(),
         }
         whole = self.path.with_name(f".owner-{self.token}")
-        whole.write_text(json.dumps(content), encoding="utf-8")
         try:
+            whole.write_text(json.dumps(content), encoding="utf-8")
             os.link(whole, self.path)  # Whole from the first moment; fails where another was quicker.
         except FileExistsError:
             raise _refusal(self.root, owner_of(self.root)) from None
         finally:
-            whole.unlink()
+            whole.unlink(missing_ok=True)
 
     def _is_own(self) -> bool:
         try:

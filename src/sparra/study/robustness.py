@@ -1,7 +1,7 @@
 """How robust each CT feature is: measured again under perturbations, with its intraclass correlation."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,18 @@ from sparra.radiology.radiomics.agreement import intraclass_correlation
 from sparra.radiology.settings import CtSettings
 from sparra.study.layout import StudyLayout
 from sparra.study.lock import study_lock
-from sparra.study.pool import Item, Track, run_items
+from sparra.study.pool import Item, Track, open_session, run_items
 from sparra.study.run import check_study
 from sparra.study.settings import StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done
 
 
-def measure_robustness(settings: StudySettings, track: Track) -> tuple[StudyLayout, list[Problem]]:
+def measure_robustness(
+    settings: StudySettings, track: Track, say: Callable[[str], None] = print
+) -> tuple[StudyLayout, list[Problem]]:
     """Measure every CT of a study under the perturbations of ``robustness`` and write ``robustness/icc.csv``.
 
-    No outcome is looked at. What is up to date is not measured again.
+    No outcome is looked at. What is up to date is not measured again. Work runs where the settings' engine says.
 
     Returns
     -------
@@ -41,29 +43,31 @@ def measure_robustness(settings: StudySettings, track: Track) -> tuple[StudyLayo
     Raises
     ------
     UserError
-        If no CT could be measured.
+        If no CT could be measured, or another run is at work in the study's folder.
     """
     layout = StudyLayout(settings.output)
+    with study_lock(layout.root), open_session(settings, layout.root, say):
+        return layout, _measure(settings, layout, track)
+
+
+def _measure(settings: StudySettings, layout: StudyLayout, track: Track) -> list[Problem]:
     cohort = check_study(settings, track, follow_up=False)
     images = [image for image in cohort.images if image.modality == "ct" and not is_bag_file(image.path)]
     if not images:
         raise UserError(
             "the study has no CT to perturb", settings.cohort.images, "Bags of features cannot be perturbed"
         )
-    with study_lock(layout.root):
-        items = [
-            Item(
-                image.subject_id,
-                str(image.path),
-                (image, settings.ct, settings.robustness, layout.measurements(image.key)),
-            )
-            for image in images
-        ]
-        pending = [item for item in items if not _is_current(*item.arguments)]
-        problems = [*cohort.problems, *run_items("robustness", measure_image, pending, settings.n_workers, track)]
-        measured = [item.arguments[-1] for item in items if _is_current(*item.arguments)]
-        _write_icc(layout, measured)
-    return layout, problems
+    items = [
+        Item(
+            image.subject_id, str(image.path), (image, settings.ct, settings.robustness, layout.measurements(image.key))
+        )
+        for image in images
+    ]
+    pending = [item for item in items if not _is_current(*item.arguments)]
+    problems = [*cohort.problems, *run_items("robustness", measure_image, pending, settings.n_workers, track)]
+    measured = [item.arguments[-1] for item in items if _is_current(*item.arguments)]
+    _write_icc(layout, measured)
+    return problems
 
 
 def measure_image(image: ImageRecord, ct: CtSettings, settings: PerturbationSettings, output: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparra.encoders import EncoderCard
 from sparra.errors import UserError
+from sparra.memory import batch_within_memory
 from sparra.pathology.encoders.base import SlideEncoderEntry
 from sparra.pathology.settings import SlideSettings
 from sparra.weights import Layout, LoadedNetwork, NetworkOptions, load_network
@@ -87,7 +88,7 @@ class TileNetwork:
     loaded : LoadedNetwork
     transform : TileTransform
     batch : int
-        Tiles given to the network at a time.
+        Tiles given to the network at a time; fewer after memory ran out.
     """
 
     feature_names: tuple[str, ...] = ()
@@ -110,7 +111,8 @@ class TileNetwork:
         UserError
             If a feature is not finite.
         """
-        blocks = [tiles[first : first + self.batch] for first in range(0, len(tiles), self.batch)]
+        size = batch_within_memory(self.batch)
+        blocks = [tiles[first : first + size] for first in range(0, len(tiles), size)]
         features: NDArray[np.float32] = np.concatenate([self._run(block) for block in blocks])
         return features
 

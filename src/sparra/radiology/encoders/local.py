@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from sparra.encoders import EncoderCard
+from sparra.memory import batch_within_memory
 from sparra.radiology.encoders.base import CtEncoderEntry, ct_encoders
 from sparra.radiology.patches import Patches
 from sparra.radiology.radiomics.histogram import HISTOGRAM_IBSI_IDS, entropy_and_uniformity, level_counts
@@ -135,7 +136,7 @@ class LocalEncoder:
         inside = sliding_window_view(mask, cube)
         directions = 1 if self.settings.aggregation == "3d_merged" else len(DIRECTIONS)
         cells = directions * self.settings.n_levels * max(self.settings.n_levels, patches.edge)
-        step = max(1, min(_VOXELS_AT_ONCE // patches.edge**3, _CELLS_AT_ONCE // cells))
+        step = batch_within_memory(max(1, min(_VOXELS_AT_ONCE // patches.edge**3, _CELLS_AT_ONCE // cells)))
         blocks = [tuple(patches.starts[first : first + step].T) for first in range(0, len(patches), step)]
         return np.concatenate([self._encode_block(windows[block], inside[block]) for block in blocks])
 

@@ -6,6 +6,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from sparra.memory import batch_within_memory
+
 Triple = tuple[int, int, int]
 #: From the first token (z, y, x) of a window to the window's input.
 Input = Callable[[Triple], NDArray[np.float32]]
@@ -43,7 +45,7 @@ def encode_windows(
         Tokens of a window.
     overlap : float
     batch : int
-        Windows encoded at a time.
+        Windows encoded at a time; fewer after memory ran out.
     read, encode : callable
 
     Yields
@@ -52,6 +54,7 @@ def encode_windows(
         From 0 to ``tokens[0] - 1``, each once.
     features : ndarray of float32, shape (y, x, D)
     """
+    batch = batch_within_memory(batch)
     starts = [window_starts(n, w, overlap) for n, w in zip(tokens, window, strict=True)]
     held: NDArray[np.float32] | None = None
     counts = np.zeros((window[0], *tokens[1:], 1), np.float32)

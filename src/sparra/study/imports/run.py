@@ -3,6 +3,7 @@
 import csv
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from sparra.bags.readers import import_bag, parts_of
 from sparra.bags.settings import ImportSettings
 from sparra.cohort.problems import Problem, problem_of
 from sparra.cohort.tables import ImageRecord, read_table, subject_key
+from sparra.engine.settings import EngineSettings
 from sparra.errors import UserError
 from sparra.files import atomic_path
 from sparra.modality import Modality
 from sparra.study.imports.find import FoundBag, find_bags
 from sparra.study.imports.mpp import MppSource
 from sparra.study.kinds import ImageKind, kind_of, odd_images
-from sparra.study.pool import Item, Track, run_items
+from sparra.study.lock import study_lock
+from sparra.study.pool import Item, Track, open_session, run_items
 from sparra.study.run import write_failures
 from sparra.study.sidecar import begin, is_current, make_key, mark_done
 
@@ -43,7 +46,8 @@ class ImportRequest:
     subject_pattern : str
         Regular expression that finds the subject's id in a slide's name: its first group, or all of it. A name
         that does not fit is the id.
-    workers : int
+    engine : EngineSettings
+        Where the work runs, and within which limits.
     """
 
     source: Path
@@ -53,7 +57,7 @@ class ImportRequest:
     settings: ImportSettings = field(default_factory=ImportSettings)
     reader: str | None = None
     subject_pattern: str = TCGA_PATIENT
-    workers: int = 1
+    engine: EngineSettings = field(default_factory=lambda: EngineSettings(workers=1))
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class ImportOutcome:
     images: Path
 
 
-def import_folder(request: ImportRequest, track: Track) -> ImportOutcome:
+def import_folder(request: ImportRequest, track: Track, say: Callable[[str], None] = print) -> ImportOutcome:
     """Import every feature file below a folder; what is up to date is not done again.
 
     Writes ``bags/<slide>.h5``, ``images.csv`` and ``failures.csv``. Subject ids that a user has changed in an earlier
@@ -92,9 +96,15 @@ def import_folder(request: ImportRequest, track: Track) -> ImportOutcome:
     Raises
     ------
     UserError
-        If there is nothing to import, or the bags are of several kinds and it cannot be told which are meant.
+        If there is nothing to import, the bags are of several kinds and it cannot be told which are meant, or another
+        run is at work in the folder.
     """
     subject_of = _subject_pattern(request.subject_pattern)
+    with study_lock(request.out), open_session(request.engine, request.out, say):
+        return _import(request, subject_of, track)
+
+
+def _import(request: ImportRequest, subject_of: re.Pattern[str], track: Track) -> ImportOutcome:
     found = find_bags(request.source, request.reader, request.out)
     problems = list(found.problems)
     items, current = [], 0
@@ -111,7 +121,7 @@ def import_folder(request: ImportRequest, track: Track) -> ImportOutcome:
             current += 1
         else:
             items.append(Item(bag.name, str(bag.path), (bag.path, mpp, request, output)))
-    problems += run_items("import", import_one, items, request.workers, track)
+    problems += run_items("import", import_one, items, request.engine.n_workers, track)
     failed = {problem.subject_id for problem in problems}
     done = {output: bag for output, bag in outputs.items() if bag.name not in failed}
     rows, odd, notes = _judged(done, subject_of, request)

@@ -1,0 +1,95 @@
+"""A disk that fills up, files cut short, reads that hang, two runs at once: by whole runs of a study."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from benchmarks.engines import differences
+from tests.engine.conftest import BagStudy
+
+Resize = Callable[[str], None]
+
+
+def disk_error() -> str | None:
+    if os.geteuid() != 0:
+        return "a small disk is mounted as root"
+    return None if shutil.which("mount") else "there is no mount"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
+    """A disk in memory, and what changes its size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.decode().strip()}")
+
+    def resize(size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+
+    yield folder, resize
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(disk_error() is not None, reason=disk_error() or "")
+@pytest.mark.parametrize(
+    "sizes", [("300k", "64m"), pytest.param(("20k", "100k", "500k", "1m", "64m"), marks=pytest.mark.slow)]
+)
+def test_a_study_whose_disk_fills_up_says_so_and_goes_on_when_there_is_space(
+    undisturbed: BagStudy, tmp_path: Path, small_disk: tuple[Path, Resize], sizes: tuple[str, ...]
+) -> None:
+    folder, resize = small_disk
+    study = undisturbed.again(tmp_path / "study")
+    study.output = folder / "output"
+    study.change(output=str(study.output), workers=1)
+    for size in sizes[:-1]:
+        resize(size)
+        code, told = study.run()
+        assert code == 2, told
+        assert "the disk is full. Free space and run again" in told
+        assert "Traceback" not in told
+        assert not list(study.output.rglob(".partial-*"))
+    resize(sizes[-1])
+    code, told = study.run()
+    assert code == 0, told
+    assert differences(undisturbed.contents, study.contents) == []
+
+
+def test_files_cut_short_and_a_read_that_hangs_cost_their_subjects_alone(undisturbed: BagStudy, tmp_path: Path) -> None:
+    study = BagStudy(tmp_path / "study", undisturbed.subjects)
+    study.change(time_limit_minutes=0.25, training={"epochs": 1})
+    whole = {number: study.bag(number).read_bytes() for number in (2, 5)}
+    study.bag(2).write_bytes(whole[2][:1000])  # A download that was cut off.
+    study.bag(5).unlink()
+    os.mkfifo(study.bag(5))  # Nobody writes to it: the read never ends.
+    code, told = study.run()
+    assert code == 1, told
+    failures = pd.read_csv(study.output / "failures.csv").set_index("subject_id")
+    assert set(failures.index) == {study.id(2), study.id(5)}
+    assert "took more than 0.25 minutes and was ended" in failures.loc[study.id(5), "what"]
+    predictions = pd.read_csv(study.output / "evaluation" / "predictions.csv")
+    assert set(predictions["subject_id"]) == {study.id(n) for n in range(study.subjects)} - set(failures.index)
+    study.bag(5).unlink()
+    for number, content in whole.items():
+        study.bag(number).write_bytes(content)
+    study.change(workers=1)
+    code, told = study.run()
+    assert code == 0, told
+    # The bags' provenance names their files, and these lie elsewhere.
+    expected, found = ({n: c for n, c in s.contents.items() if n.endswith(".csv")} for s in (undisturbed, study))
+    assert differences(expected, found) == []
+
+
+def test_of_two_runs_started_at_once_one_works_and_the_other_is_refused(undisturbed: BagStudy, tmp_path: Path) -> None:
+    study = undisturbed.again(tmp_path / "study")
+    runs = [study.start("--engine", "serial") for _ in range(2)]
+    told = [run.communicate()[0] for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 2], told
+    refused = next(words for run, words in zip(runs, told, strict=True) if run.returncode == 2)
+    assert "another run is at work in this folder (process" in refused
+    assert differences(undisturbed.contents, study.contents) == []
