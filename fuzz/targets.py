@@ -140,7 +140,22 @@ def _hdf5_seeds(folder: Path) -> list[Path]:
         coords = file.create_dataset("coords", data=np.array([[0, 0], [256, 0], [0, 256]]))
         coords.attrs.update({"patch_size": 256, "patch_level": 0, "downsample": np.array([1.0, 1.0])})
         file.create_dataset("packed", data=np.ones((8, 8)), chunks=(4, 4), compression="gzip")
-    return [ours, clam]
+    return [ours, clam, _recent_hdf5(folder / "recent.h5")]
+
+
+def _recent_hdf5(path: Path) -> Path:
+    """Write a file in HDF5's newer structures: dense attributes and links, chunks in arrays and trees, texts."""
+    import h5py
+
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("features", data=np.ones((8, 4), np.float32), chunks=(2, 4), maxshape=(None, 4))
+        coords = file.create_dataset("coords", data=np.zeros((8, 2), np.int64), chunks=(2, 2), maxshape=(None, None))
+        coords.attrs.update({"patch_size": 256, "patch_size_level0": 256, "level0_magnification": 40, "name": "s1"})
+        file.create_dataset("names", data=["a", "bb", ""], dtype=h5py.string_dtype())
+        for number in range(12):
+            coords.attrs[f"note-{number}"] = "text" * number
+            file[f"group/{number}"] = h5py.SoftLink("/coords")
+    return path
 
 
 def _graph_seeds(folder: Path) -> list[Path]:

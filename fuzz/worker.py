@@ -19,7 +19,7 @@ from random import Random
 from fuzz.targets import TARGETS
 from sparra.errors import UserError
 
-#: What one input may take beyond what the process holds, and for how long.
+#: What one input may take beyond what the process holds, and of processor time, so that a busy machine does not matter.
 MEMORY_BYTES = 2 * 1024**3
 SECONDS = 10
 
@@ -48,7 +48,7 @@ def read_seeds(kind: str, folder: Path) -> list[bytes]:
 
 def outcome_of(kind: str, path: Path) -> str:
     """Read one file: ``read``, ``refused``, or what went wrong."""
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         TARGETS[kind].read(path)
     except UserError as error:
@@ -60,7 +60,7 @@ def outcome_of(kind: str, path: Path) -> str:
     except BaseException as error:
         return f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return "read"
 
 
@@ -97,7 +97,7 @@ def _limits() -> Iterator[None]:
     def stop(_number: int, _frame: object) -> None:
         raise OutOfTime
 
-    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGPROF, stop)
     try:
         yield
     finally:

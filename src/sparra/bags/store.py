@@ -19,11 +19,10 @@ from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
 from sparra.errors import UserError
 from sparra.files import atomic_path
+from sparra.unpacking import promises_too_much
 
 FORMAT = "sparra-bag"
 VERSION = 1
-#: No filter of HDF5 packs more than this to 1.
-MOST_PACKED = 1100
 
 Content = TypeVar("Content")
 
@@ -115,7 +114,7 @@ def _check_format(file: Any) -> None:
 def _mapped(dataset: Any, path: Path) -> NDArray[np.floating[Any]]:
     """Map a dataset that lies in the file as one piece; read any other."""
     offset = dataset.id.get_offset()
-    if offset is None or dataset.size == 0:
+    if offset is None or dataset.size == 0 or dataset.external:
         return stored_values(dataset)
     return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
 
@@ -128,10 +127,12 @@ def stored_values(dataset: Any) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If it does.
+        If it does, or its values lie in other files.
     """
+    if dataset.external or dataset.is_virtual:
+        raise ValueError("its values lie in other files")
     held = Path(dataset.file.filename).stat().st_size
-    if dataset.size * dataset.dtype.itemsize > held * MOST_PACKED:
+    if promises_too_much(dataset.size * dataset.dtype.itemsize, held):
         raise ValueError(f"a dataset of shape {dataset.shape} in a file of {held} bytes")
     values: NDArray[Any] = dataset[()]
     return values
@@ -166,8 +167,8 @@ def _preview_in(file: Any) -> Preview | None:
     group = file["preview"]
     return Preview(
         modality=file.attrs["modality"],
-        pixels=group["pixels"][()],
-        mask=group["mask"][()].astype(bool) if "mask" in group else None,
+        pixels=stored_values(group["pixels"]),
+        mask=stored_values(group["mask"]).astype(bool) if "mask" in group else None,
         spacing=tuple(map(float, group.attrs["spacing"])),
         origin=tuple(map(float, group.attrs["origin"])),
         direction=group.attrs["direction"],

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.errors import UserError
+from sparra.unpacking import promises_too_much
 
 _BLOCK = 1 << 22
 _TYPES = {
@@ -35,8 +36,6 @@ _TYPES = {
 _NIFTI_1 = 348
 #: Where the spacings along x, y, z stand, by the length of the header.
 _PIXDIM = {_NIFTI_1: 80, 540: 112}
-#: Deflate packs at most 1032 to 1; a header that promises more is damaged, and no memory is taken for it.
-_MOST_PACKED = 1100
 #: Less is 0 for ITK.
 _LEAST_MM = 1e-6
 _MEND = "Copy or download it again"
@@ -176,7 +175,8 @@ def _noted_length(path: Path) -> int:
 
 def _content(path: Path, layout: _Layout) -> bytearray:
     size = path.stat().st_size
-    if size * (_MOST_PACKED if _is_packed(path) else 1) < layout.end:
+    # No memory is taken for what a header promises in vain.
+    if promises_too_much(layout.end, size) if _is_packed(path) else layout.end > size:
         raise _cut_short(path, size, layout.end)
     content = bytearray(layout.end)
     found = _unpack(path, content)

@@ -1,17 +1,16 @@
 """Weights as MONAI publishes them: a ``.pt`` with a state dict, opened without pickle and converted once."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sparra.errors import UserError
 from sparra.files import sha256_of
 from sparra.segmentation.network import ModelCard, build_network, load_weights, save_model
 from sparra.segmentation.settings import InferenceSettings, NetworkSettings, SegmentationSettings
+from sparra.torch_files import NotOnlyTensors, load_tensors
 
 _UNDER = ("state_dict", "model_state_dict", "model")
 _PREFIX = "module."  # of a network trained on several GPUs
@@ -71,9 +70,12 @@ def _open(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError("no such file", path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        unsafe = "weights_only" in str(error).lower() or "unsupported" in str(error).lower()
+        content = load_tensors(path)
+    except UserError:
+        raise
+    except Exception as error:  # On damage torch lets through whatever its parsers raise.
+        words = str(error).lower()
+        unsafe = isinstance(error, NotOnlyTensors) and ("weights_only" in words or "unsupported" in words)
         what = "the file holds more than tensors and plain values" if unsafe else "the file cannot be read"
         raise UserError(what, path, "Export the state dict alone with torch.save(network.state_dict(), path)") from None
     if not isinstance(content, dict):

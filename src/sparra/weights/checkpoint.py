@@ -1,6 +1,5 @@
 """Reading a foreign checkpoint without running anything that it holds."""
 
-import pickle
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sparra.errors import UserError
+from sparra.torch_files import NotOnlyTensors, load_tensors
+from sparra.unpacking import require_honest_zip
 
 #: Training scripts pickle their options beside the tensors. Such objects are never built: a placeholder takes
 #: their place. A file that names anything of these modules is no honest checkpoint and is refused.
@@ -20,6 +21,7 @@ _REFUSED_MODULES = frozenset(
     {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "importlib", "runpy", "pickle"}
 )
 _REFUSED = frozenset(f"builtins.{name}" for name in ("eval", "exec", "compile", "open", "__import__", "input"))
+_MEND = "Download it again and compare its size and SHA-256 with its page"
 _UNREADABLE = (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError)
 
 
@@ -70,7 +72,7 @@ def read_checkpoint(path: Path) -> Any:
     ) as error:
         reason = " ".join(str(error).split())[:150]
         what = f"the weights cannot be read, the file is damaged or of another format ({reason})"
-        raise UserError(what, path, "Download it again and compare its size and SHA-256 with its page") from None
+        raise UserError(what, path, _MEND) from None
 
 
 def _read_torch(path: Path) -> Any:
@@ -78,10 +80,12 @@ def _read_torch(path: Path) -> Any:
     try:
         with _no_safe_globals(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about storage classes of old files
+            if zipped:
+                require_honest_zip(path, _MEND)
             unknown = _unknown_classes(path) if zipped else []
             torch.serialization.add_safe_globals([(_STAND_INS.get(name, _Placeholder), name) for name in unknown])
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if zipped else None)
-    except pickle.UnpicklingError:
+            return load_tensors(path, mapped=True)
+    except NotOnlyTensors:
         what = "this file holds more than tensors and would have to be run to be read"
         mend = "Save its tensors alone, as safetensors, on a machine where you trust it"
         raise UserError(what, path, mend) from None

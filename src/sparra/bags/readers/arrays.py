@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.errors import UserError
+from sparra.unpacking import require_honest_zip
 
 MEND = "Extract this image again or remove its row"
 
@@ -46,6 +47,7 @@ def _load(path: Path) -> NDArray[Any] | Mapping[str, NDArray[Any]]:
         raise UserError("the file does not exist", path, MEND)
     if path.stat().st_size == 0:
         raise UserError("the file is empty (0 bytes)", path, MEND)
+    require_honest_zip(path, MEND)
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

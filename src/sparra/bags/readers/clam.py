@@ -53,7 +53,7 @@ def read(source: BagSource) -> ForeignBag:
     else:
         with open_hdf5(path) as file:
             features = array_in(file, "features", path)
-            coords = _squeezed(file["coords"][()]) if "coords" in file else None
+            coords = _squeezed(array_in(file, "coords", path)) if "coords" in file else None
             attributes = plain_attributes(file["coords"].attrs, ATTRIBUTES) if coords is not None else {}
     if patches is not None:
         planned, planned_attributes = _coordinates(patches)

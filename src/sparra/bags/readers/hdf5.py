@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sparra.bags.store import stored_values
 from sparra.errors import UserError
+from sparra.hdf5.guard import require_sound
 
 MEND = "Extract this image again or remove its row"
 
@@ -22,10 +23,11 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     Raises
     ------
     UserError
-        If the file is empty, truncated, damaged, or no HDF5.
+        If the file is empty, truncated, damaged, or no HDF5, or takes data from other files.
     """
     if path.stat().st_size == 0:
         raise UserError("the file is empty (0 bytes)", path, MEND)
+    require_sound(path)
     try:
         with h5py.File(path, "r") as file:
             yield file

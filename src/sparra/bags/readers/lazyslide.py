@@ -18,6 +18,9 @@ from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.bags.readers.zarr_store import MEND, members_of, open_group, read_array
 from sparra.errors import UserError
 
+#: A parquet file of a few bytes may stand for any number of equal rows.
+MOST_TILES = 50_000_000
+
 
 def recognise(path: Path) -> bool:
     """Tell a SpatialData store by its groups."""
@@ -86,11 +89,13 @@ def _corners(parquet: Path, ids: NDArray[Any]) -> NDArray[np.float64]:
     """Return the corners of the tiles with these ids, in their order."""
     try:
         import pyarrow
-        from pyarrow.parquet import read_table
+        from pyarrow.parquet import read_metadata, read_table
     except ImportError:
         mend = 'Install it with: pip install "sparra[lazyslide]"'
         raise UserError("reading LazySlide's tiles needs pyarrow", parquet, mend) from None
     try:
+        if read_metadata(parquet).num_rows > MOST_TILES:
+            raise ValueError("more rows than a slide has tiles")
         table = read_table(parquet, columns=["tile_id", "x", "y"])
         columns = {name: np.asarray(table.column(name).to_numpy()) for name in ("tile_id", "x", "y")}
     except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:

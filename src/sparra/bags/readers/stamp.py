@@ -47,7 +47,7 @@ def read(source: BagSource) -> ForeignBag:
     with open_hdf5(path) as file:
         attributes = plain_attributes(file.attrs, ATTRIBUTES)
         features = array_in(file, "feats" if "feats" in file else "patch_embeddings", path)
-        coords = file["coords"][()] if "coords" in file else None
+        coords = array_in(file, "coords", path) if "coords" in file else None
     kind = attributes.get("feat_type", "tile" if "encoder" not in attributes else "slide")
     if kind != "tile":
         what = f"it holds features of the whole {kind} (by encoder '{attributes.get('encoder', 'unknown')}')"

@@ -1,6 +1,5 @@
 """Bare tensors of features, shape (N, D) or (1, N, D), without positions, as HIPT and CLAM's ``pt_files`` are."""
 
-import pickle  # only for the name of an error that torch raises
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from sparra.bags.foreign import BagSource, ForeignBag
 from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.errors import UserError
+from sparra.torch_files import NotOnlyTensors, load_tensors
 
 
 def recognise(path: Path) -> bool:
@@ -43,6 +43,8 @@ def matrix_in(path: Path) -> NDArray[np.floating[Any]]:
         raise UserError(f"the file holds a {type(content).__name__}, not a tensor", path, mend)
     if content.layout != torch.strided or not content.is_floating_point():
         raise UserError(f"the tensor is {content.layout} of {content.dtype}, not dense and float", path, mend)
+    if content.is_meta or content.numel() * content.element_size() > content.untyped_storage().nbytes():
+        raise UserError("the tensor has fewer values than its shape says", path, mend)
     exact = content.dtype in (torch.float16, torch.float32, torch.float64)
     features: NDArray[np.floating[Any]] = (content if exact else content.float()).detach().numpy()
     return np.ascontiguousarray(features) if features.ndim else features
@@ -50,8 +52,10 @@ def matrix_in(path: Path) -> NDArray[np.floating[Any]]:
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        return load_tensors(path)
+    except UserError:
+        raise
+    except NotOnlyTensors as error:
         if "torch_geometric" in str(error):
             what = "the file is a pickled PyTorch Geometric graph (as of Patch-GCN), which sparra does not run"
             raise UserError(what, path, "Give the features that the graph was made from") from None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.errors import UserError
+from sparra.unpacking import promises_too_much
 
 MEND = "Extract this image again or remove its row"
 # numcodecs can decode with pickle; a file may ask for it.
@@ -70,6 +71,9 @@ def read_array(group: Any, name: str, path: Path) -> NDArray[Any]:
         raise UserError(
             f"the store is truncated: {missing} of {array.nchunks} chunks of '{name}' are missing", path, MEND
         )
+    held = sum(file.stat().st_size for file in (path / name).rglob("*") if file.is_file())
+    if promises_too_much(array.nbytes, held):
+        raise UserError(f"'{name}' has the shape {array.shape}, but its chunks only {held} bytes", path, MEND)
     try:
         return np.asarray(array[...])
     except Exception as error:  # Each codec raises its own.
