@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
+
+from sparra.models.threads import consecutive
 
 
 class GraphBatch:
@@ -66,6 +69,37 @@ class GraphBatch:
     def whole(self) -> Tensor:
         """Nodes of each subject of the batch that this one is a chunk of; its own where it is none."""
         return self.counts if self._whole is None else self._whole
+
+    def groups(self, most_nodes: int) -> list["GraphBatch"]:
+        """Cut the batch between subjects into groups of at most `most_nodes` nodes, or of one subject that has more.
+
+        Features are not copied. Each group numbers its nodes from 0, and the subjects as the batch does.
+        """
+        counts = self.counts.tolist()
+        ranges = consecutive(counts, most_nodes)
+        if len(ranges) < 2:
+            return [self]
+        ends = list(accumulate(sum(counts[subject] for subject in members) for members in ranges))
+        source, target = self.edge_index
+        if not bool((source[1:] >= source[:-1]).all()):
+            order = torch.argsort(source, stable=True)
+            source, target = source[order], target[order]
+        bounds = torch.tensor([0, *ends], device=source.device)
+        cuts = torch.searchsorted(source, bounds).tolist()
+        edges = [torch.stack([source[first:last], target[first:last]]) for first, last in pairwise(cuts)]
+        return [
+            GraphBatch(self._rows(start, end), edge - start, self.subject[start:end], self.n_subjects)
+            for start, end, edge in zip([0, *ends], ends, edges, strict=False)
+        ]
+
+    def _rows(self, start: int, end: int) -> list[Tensor]:
+        """Return rows [start, end) of the features, in the parts that they come in."""
+        rows, first = [], 0
+        for part in self.parts:
+            if first < end and first + len(part) > start:
+                rows.append(part[max(0, start - first) : end - first])
+            first += len(part)
+        return rows or [self.parts[0][:0]]
 
     def parts_of(self, index: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return each part with the rows of it that `index` (ascending) names among all nodes."""
