@@ -29,7 +29,7 @@ def batch(sizes, n_features=4, seed=0, in_parts=False):
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(1, 20), st.booleans())
 def test_groups_hold_every_node_and_edge_once_and_no_subject_is_cut(sizes, most, in_parts):
     whole = batch(sizes, in_parts=in_parts)
-    groups = whole.groups(most)
+    groups = list(whole.groups(most))
     assert torch.equal(torch.cat([group.features for group in groups]), whole.features)
     assert torch.equal(torch.cat([group.subject for group in groups]), whole.subject)
     starts = [0, *torch.tensor([group.n_nodes for group in groups]).cumsum(0).tolist()]

@@ -1,6 +1,6 @@
 """What every aggregator takes and gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -70,7 +70,7 @@ class GraphBatch:
         """Nodes of each subject of the batch that this one is a chunk of; its own where it is none."""
         return self.counts if self._whole is None else self._whole
 
-    def groups(self, most_nodes: int) -> list["GraphBatch"]:
+    def groups(self, most_nodes: int) -> Iterator["GraphBatch"]:
         """Cut the batch between subjects into groups of at most `most_nodes` nodes, or of one subject that has more.
 
         Features are not copied. Each group numbers its nodes from 0, and the subjects as the batch does.
@@ -78,19 +78,16 @@ class GraphBatch:
         counts = self.counts.tolist()
         ranges = consecutive(counts, most_nodes)
         if len(ranges) < 2:
-            return [self]
+            yield self
+            return
         ends = list(accumulate(sum(counts[subject] for subject in members) for members in ranges))
-        source, target = self.edge_index
-        if not bool((source[1:] >= source[:-1]).all()):
-            order = torch.argsort(source, stable=True)
-            source, target = source[order], target[order]
-        bounds = torch.tensor([0, *ends], device=source.device)
-        cuts = torch.searchsorted(source, bounds).tolist()
-        edges = [torch.stack([source[first:last], target[first:last]]) for first, last in pairwise(cuts)]
-        return [
-            GraphBatch(self._rows(start, end), edge - start, self.subject[start:end], self.n_subjects)
-            for start, end, edge in zip([0, *ends], ends, edges, strict=False)
-        ]
+        edges = self.edge_index
+        if not bool((edges[0, 1:] >= edges[0, :-1]).all()):
+            edges = edges[:, torch.argsort(edges[0], stable=True)]
+        cuts = torch.searchsorted(edges[0].contiguous(), torch.tensor([0, *ends], device=edges.device)).tolist()
+        for (start, end), (first, last) in zip(pairwise([0, *ends]), pairwise(cuts), strict=True):
+            inside = edges[:, first:last] - start
+            yield GraphBatch(self._rows(start, end), inside, self.subject[start:end], self.n_subjects)
 
     def _rows(self, start: int, end: int) -> list[Tensor]:
         """Return rows [start, end) of the features, in the parts that they come in."""

@@ -21,6 +21,7 @@ from sparra.models.threads import JOINED_ROWS, PIECE_ROWS, consecutive, in_group
 
 # Leaving rows without a gradient out pays only where fewer than this share remain.
 SPARSE_SHARE = 0.65
+GATHERED_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,17 @@ def _rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
 def _add_weight_gradient(total: Tensor, active: Tensor, features: Tensor, rows: Tensor) -> None:
     """Add activeᵀ times the rows of `features` to `total`, which is float32."""
     if len(rows) < SPARSE_SHARE * len(features):
-        features = features[rows]
-    elif len(rows) < len(features):
+        # Some at a time: every thread keeps the memory of what it gathers.
+        for start in range(0, len(rows), GATHERED_ROWS):
+            few = slice(start, start + GATHERED_ROWS)
+            _add_product(total, active[few], features[rows[few]])
+        return
+    if len(rows) < len(features):
         active = active.new_zeros((len(features), active.shape[1])).index_copy_(0, rows, active)
+    _add_product(total, active, features)
+
+
+def _add_product(total: Tensor, active: Tensor, features: Tensor) -> None:
     if features.dtype == total.dtype:
         total.addmm_(active.t(), features)
     else:

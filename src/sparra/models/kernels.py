@@ -131,7 +131,7 @@ def smooth_scalars(
     last: int,
     values: NDArray[np.float32],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
@@ -149,7 +149,7 @@ def smooth_rows(
     last: int,
     features: NDArray[np.float32],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     kept: NDArray[np.int64],
     out: NDArray[np.float32],
@@ -173,7 +173,7 @@ def smooth_rows_bits(
     last: int,
     features: NDArray[np.int16],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     kept: NDArray[np.int64],
     out: NDArray[np.int16],
@@ -199,7 +199,7 @@ def smooth_rows_bits(
 @_compiled
 def _induced(
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     kept: NDArray[np.int64],
     place_of: NDArray[np.int64],
     out: NDArray[np.int64],
@@ -229,7 +229,7 @@ def induced_edges(row_starts: Tensor, columns: Tensor, kept: Tensor) -> Tensor:
 def mark_reached(
     place_of: NDArray[np.int64],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     reached: NDArray[np.bool_],
 ) -> None:
     """Mark the nodes that are, or are next to, a node whose `place_of` is not negative."""
@@ -246,7 +246,7 @@ def spread_rows(
     last: int,
     gradients: NDArray[np.float32],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     place_of: NDArray[np.int64],
     rows: NDArray[np.int64],
@@ -276,7 +276,7 @@ def spread_rows_bits(
     last: int,
     gradients: NDArray[np.int16],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     place_of: NDArray[np.int64],
     rows: NDArray[np.int64],

@@ -1,4 +1,4 @@
-"""Kept nodes of one modality with their q(s), and how groups of subjects are put together."""
+"""Kept nodes of one modality with their q(s), and how those of groups of subjects are put together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparra.models.batch import GraphBatch
 from sparra.models.layers import PooledNodes
+
+
+@dataclass(frozen=True)
+class KeptNodes:
+    """What the two poolings leave of one modality.
+
+    Attributes
+    ----------
+    stages : tuple of PooledNodes
+        First and second pooling; the first without its features, which would be held until the batch is done.
+    kept : Tensor of int64, shape (n_kept,)
+        Indices into the nodes of the batch.
+    branch : Tensor, shape (n_kept, n_hidden), or None
+        Their features before the graph, branch(X), where the model uses them.
+    """
+
+    stages: tuple[PooledNodes, PooledNodes]
+    kept: Tensor
+    branch: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -17,7 +35,7 @@ class ModalityPosterior:
     Attributes
     ----------
     stages : tuple of PooledNodes
-        First and second pooling, without their features.
+        First and second pooling; the first without its features.
     kept : Tensor of int64, shape (n_kept,)
         Indices into the nodes of the batch.
     values : Tensor, shape (n_kept, n_embedding)
@@ -37,19 +55,15 @@ class ModalityPosterior:
         return self.stages[1].subject
 
 
-def joined(parts: Sequence[ModalityPosterior], groups: Sequence[GraphBatch]) -> ModalityPosterior:
-    """Put the posteriors of a batch's groups (`GraphBatch.groups`) together, nodes numbered as in the batch."""
+def joined(parts: Sequence[KeptNodes], sizes: Sequence[int]) -> KeptNodes:
+    """Put the kept nodes of a batch's groups (`GraphBatch.groups`) of `sizes` nodes together, numbered as in it."""
     if len(parts) == 1:
         return parts[0]
-    sizes = [group.n_nodes for group in groups]
     first = _joined_stage([part.stages[0] for part in parts], sizes)
     second = _joined_stage([part.stages[1] for part in parts], [len(part.stages[0].kept) for part in parts])
-    return ModalityPosterior(
-        (first, second),
-        torch.cat(_shifted([part.kept for part in parts], sizes)),
-        torch.cat([part.values for part in parts]),
-        torch.cat([part.mu for part in parts]),
-        torch.cat([part.log_variance for part in parts]),
+    rows = [part.branch for part in parts if part.branch is not None]
+    return KeptNodes(
+        (first, second), torch.cat(_shifted([part.kept for part in parts], sizes)), torch.cat(rows) if rows else None
     )
 
 

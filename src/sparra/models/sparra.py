@@ -28,7 +28,7 @@ from sparra.models.objective import (
     sample_importance,
     second_moment,
 )
-from sparra.models.posterior import ModalityPosterior, joined
+from sparra.models.posterior import KeptNodes, ModalityPosterior, joined
 from sparra.models.reconstruction import squared_error
 from sparra.models.settings import SparraSettings
 from sparra.models.stage import pool_convolved, smoothed
@@ -38,7 +38,7 @@ from sparra.models.uncertainty import Spread, sampled_gate, spread_over_draws
 LOG_VARIANCE_LIMIT = 20.0
 SINH_LIMIT = 10.0
 # The nodes whose branch features are held at a time; a larger slide is held alone.
-GROUP_NODES = 2**16
+GROUP_NODES = 2**15
 
 
 class PoolingModule(nn.Module):
@@ -206,30 +206,34 @@ class SparraAggregator(Aggregator):
         return "shared" if self.settings.shared_networks else modality
 
     def _posterior(self, modality: str, graph: GraphBatch) -> ModalityPosterior:
-        """Infer q(s) of the kept nodes, some subjects at a time: what a subject keeps depends on it alone."""
-        groups = graph.groups(GROUP_NODES)
-        return joined([self._posterior_of_group(modality, group) for group in groups], groups)
-
-    def _posterior_of_group(self, modality: str, graph: GraphBatch) -> ModalityPosterior:
-        hidden = self.branches[modality](graph.parts)
-        first, second = self.poolings[modality](hidden, graph)
+        nodes = self._kept_nodes(modality, graph)
+        second = nodes.stages[1]
         encoder = cast(GatedAttention, self.encoders[self._key(modality)])
-        kept = first.kept[second.kept]
         seen = second.features
         if self.settings.gate_sees == "graph_and_node":
-            seen = torch.cat([seen, take_rows(hidden, kept).to(seen.dtype)], dim=1)
+            seen = torch.cat([seen, cast(Tensor, nodes.branch).to(seen.dtype)], dim=1)
         if self.settings.centred_gate:
             seen = centred(seen, second.subject, graph.n_subjects)
         parameters = widened(encoder(seen))
         if not self.settings.node_variance:
             parameters = torch.stack([parameters[:, 0], encoder.output.bias[1].expand(len(parameters))], dim=1)
         log_variance = parameters[:, 1].clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-        values = second.features if self.settings.aggregate == "pooled" else widened(take_rows(hidden, kept))
+        values = second.features if self.settings.aggregate == "pooled" else widened(cast(Tensor, nodes.branch))
         mu = self._mean(parameters[:, 0], second.edge_index)
-        nothing = second.features.new_empty((0, second.features.shape[1]))
-        # Features as wide as the nodes would be held until the batch is done.
-        stages = (replace(first, features=nothing), replace(second, features=nothing))
-        return ModalityPosterior(stages, kept, values, mu, log_variance)
+        return ModalityPosterior(nodes.stages, nodes.kept, values, mu, log_variance)
+
+    def _kept_nodes(self, modality: str, graph: GraphBatch) -> KeptNodes:
+        """Pool some subjects at a time, so that branch features of all nodes are never held together."""
+        uses_branch = self.settings.gate_sees == "graph_and_node" or self.settings.aggregate == "branch"
+        parts, sizes = [], []
+        for group in graph.groups(GROUP_NODES):
+            hidden = self.branches[modality](group.parts)
+            first, second = self.poolings[modality](hidden, group)
+            kept = first.kept[second.kept]
+            stages = (replace(first, features=first.features.new_empty((0, first.features.shape[1]))), second)
+            parts.append(KeptNodes(stages, kept, take_rows(hidden, kept) if uses_branch else None))
+            sizes.append(group.n_nodes)
+        return joined(parts, sizes)
 
     def _mean(self, output: Tensor, edge_index: Tensor) -> Tensor:
         r"""Return the mean of q(s): :math:`m / \sqrt{1 + (m / limit)^2}`, m = a or sinh(a), a the smoothed output."""
