@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.parts.paired import Comparison, compare
 from benchmarks.parts.planted_cohort import PlantedCohort, simulate_planted
+from sparra.errors import UserError
 from sparra.files import write_text
 from sparra.models.registry import aggregators
 from sparra.training.fit import fit_aggregator
@@ -82,21 +83,30 @@ def run(folder: Path, seeds: range, methods: list[str]) -> None:
                 print(f"{percent} % seed {seed} {method}: {auroc:.3f}, {perf_counter() - started:.0f} s", flush=True)
 
 
-def collect(folder: Path, methods: list[str]) -> tuple[pd.DataFrame, int]:
-    """Join what is finished for all methods and shares; return it and the number of seeds."""
-    tables = []
-    for path in sorted(folder.glob("*-*.csv")):
-        table = pd.read_csv(path)
-        if all(method in table for method in methods):
-            tables.append(table)
-    joined = pd.concat(tables, ignore_index=True)
-    complete = joined.groupby("seed")["share"].nunique() == len(SHARES)
-    seeds = complete.index[complete]
-    return joined[joined["seed"].isin(seeds)], len(seeds)
+def collect(folder: Path, methods: list[str]) -> tuple[pd.DataFrame, list[str], int]:
+    """Join the seeds that are finished for every share and all of `methods` that have any.
+
+    Returns the table, the methods in it and the number of seeds.
+
+    Raises
+    ------
+    UserError
+        If nothing is finished.
+    """
+    tables = [pd.read_csv(path) for path in sorted(folder.glob("*-*.csv"))]
+    finished = [method for method in methods if any(method in table for table in tables)]
+    whole = [table for table in tables if finished and set(finished) <= set(table)]
+    if whole:
+        joined = pd.concat(whole, ignore_index=True)
+        complete = joined.groupby("seed")["share"].nunique() == len(SHARES)
+        seeds = complete.index[complete]
+        if len(seeds):
+            return joined[joined["seed"].isin(seeds)], finished, len(seeds)
+    raise UserError("no seed is finished for all of these methods", folder, "Run without --summary, or name fewer")
 
 
 def summarise(table: pd.DataFrame, methods: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Return one row a share and method, and the figures."""
+    """Return one row a share and method, and the figures that `methods` allow."""
     rows, figures = [], {}
     for percent in SHARES:
         part = table[table["share"] == percent]
@@ -106,10 +116,12 @@ def summarise(table: pd.DataFrame, methods: list[str]) -> tuple[pd.DataFrame, di
             name: [compare(one, [name]).value[name] for _, one in part.groupby("seed")] for name in compared.value
         }
         for name, values in by_seed.items():
-            row = {"share": percent, "method": name, "c_index": np.mean(values), "sd": np.std(values, ddof=1)}
+            spread = np.std(values, ddof=1) if len(values) > 1 else float("nan")
+            row = {"share": percent, "method": name, "c_index": np.mean(values), "sd": spread}
             if f"{name}_auroc" in part:
                 row["importance_auroc"] = part.groupby("seed")[f"{name}_auroc"].first().mean()
-            row["default_minus"], row["low"], row["high"] = compared.difference("default", name)
+            if "default" in methods:
+                row["default_minus"], row["low"], row["high"] = compared.difference("default", name)
             rows.append(row)
         figures |= _figures(part, compared, percent)
     return pd.DataFrame(rows), figures
@@ -117,13 +129,15 @@ def summarise(table: pd.DataFrame, methods: list[str]) -> tuple[pd.DataFrame, di
 
 def _figures(part: pd.DataFrame, compared: Comparison, percent: int) -> dict[str, float]:
     figures = {f"oracle_{percent}": compared.value[ORACLE]}
-    for rival in ("abmil", "mean"):
+    rivals = [name for name in ("abmil", "mean") if {name, "default"} <= set(compared.value)]
+    for rival in rivals:
         key = f"default_minus_{rival}_{percent}"
         figures[key], figures[f"{key}_low"], figures[f"{key}_high"] = compared.difference("default", rival)
-    best = max(value for name, value in compared.value.items() if name != ORACLE)
-    figures[f"default_minus_best_{percent}"] = compared.value["default"] - best
-    if percent < 100:
-        for prefix, name in (("", "default"), ("abmil_", "abmil")):
+    if rivals:
+        best = max(value for name, value in compared.value.items() if name != ORACLE)
+        figures[f"default_minus_best_{percent}"] = compared.value["default"] - best
+    for prefix, name in (("", "default"), ("abmil_", "abmil")):
+        if percent < 100 and name in compared.value:
             figures[f"{prefix}importance_auroc_{percent}"] = part.groupby("seed")[f"{name}_auroc"].first().mean()
     return figures
 
@@ -132,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument(
-        "--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="the summary needs the main three"
+        "--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="what to run, and to compare"
     )
     parser.add_argument("--summary", action="store_true", help="print what is finished for all of --methods")
     arguments = parser.parse_args()
@@ -140,10 +154,11 @@ def main() -> None:
     folder = RESULTS / "planted"
     if not arguments.summary:
         run(folder, range(arguments.seeds), arguments.methods)
-    table, n_seeds = collect(folder, arguments.methods)
-    summary, figures = summarise(table, arguments.methods)
+    table, methods, n_seeds = collect(folder, arguments.methods)
+    summary, figures = summarise(table, methods)
     text = summary.to_csv(index=False, float_format="%.4f")
-    write_text(RESULTS / "planted.csv", text)
+    if methods == list(METHODS):
+        write_text(RESULTS / "planted.csv", text)
     print(text)
     print(json.dumps({**{key: round(value, 4) for key, value in figures.items()}, "seeds": n_seeds}))
 

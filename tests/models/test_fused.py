@@ -176,9 +176,12 @@ def test_bias_relu_and_selection_of_bfloat16_equal_torch_to_the_last_bit():
     assert torch.equal(single, torch.relu(values.float() + bias))
     rows = torch.tensor([0, 3, 49])
     gradient = torch.randn(3, 37, generator=generator).bfloat16()
-    for pick, dtype in ((kernels.where_positive_bits, torch.bfloat16), (kernels.where_positive, torch.float32)):
+    for pick, dtype in ((kernels.where_packed_bits, torch.bfloat16), (kernels.where_packed, torch.float32)):
         given, out, sums = gradient.to(dtype), torch.empty(3, 37, dtype=dtype), torch.zeros(37)
-        pick(*map(kernels.as_array, (given, values.to(dtype), rows, out, sums)))
+        packed = np.full((50, 5), 255, dtype=np.uint8)
+        kernels.pack_positive(kernels.as_bits(values.to(dtype)), packed)
+        masks = kernels.BIT_MASKS.astype(kernels.as_bits(given).dtype)
+        pick(kernels.as_bits(given), packed, rows.numpy(), masks, kernels.as_bits(out), sums.numpy())
         assert torch.equal(out, torch.where(values[rows] > 0, given, 0.0))
         torch.testing.assert_close(sums, out.float().sum(dim=0))
 

@@ -1,11 +1,14 @@
 """What every aggregator takes and gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
+
+from sparra.models.threads import consecutive
 
 
 class GraphBatch:
@@ -66,6 +69,34 @@ class GraphBatch:
     def whole(self) -> Tensor:
         """Nodes of each subject of the batch that this one is a chunk of; its own where it is none."""
         return self.counts if self._whole is None else self._whole
+
+    def groups(self, most_nodes: int) -> Iterator["GraphBatch"]:
+        """Cut the batch between subjects into groups of at most `most_nodes` nodes, or of one subject that has more.
+
+        Features are not copied. Each group numbers its nodes from 0, and the subjects as the batch does.
+        """
+        counts = self.counts.tolist()
+        ranges = consecutive(counts, most_nodes)
+        if len(ranges) < 2:
+            yield self
+            return
+        ends = list(accumulate(sum(counts[subject] for subject in members) for members in ranges))
+        edges = self.edge_index
+        if not bool((edges[0, 1:] >= edges[0, :-1]).all()):
+            edges = edges[:, torch.argsort(edges[0], stable=True)]
+        cuts = torch.searchsorted(edges[0].contiguous(), torch.tensor([0, *ends], device=edges.device)).tolist()
+        for (start, end), (first, last) in zip(pairwise([0, *ends]), pairwise(cuts), strict=True):
+            inside = edges[:, first:last] - start
+            yield GraphBatch(self._rows(start, end), inside, self.subject[start:end], self.n_subjects)
+
+    def _rows(self, start: int, end: int) -> list[Tensor]:
+        """Return rows [start, end) of the features, in the parts that they come in."""
+        rows, first = [], 0
+        for part in self.parts:
+            if first < end and first + len(part) > start:
+                rows.append(part[max(0, start - first) : end - first])
+            first += len(part)
+        return rows or [self.parts[0][:0]]
 
     def parts_of(self, index: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return each part with the rows of it that `index` (ascending) names among all nodes."""

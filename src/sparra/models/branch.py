@@ -1,9 +1,9 @@
 r"""Linear, ReLU, dropout: the layer that every learned aggregator begins with, and the costliest of a training step.
 
 :math:`h = m \odot relu(X W^T + b) / (1-p)`. The factor goes into W and b; bias, ReLU and mask are applied in place to
-rows that the product has just left in the cache; and since :math:`h > 0` exactly where the unit is active and kept,
-no mask is stored. Nodes out of reach of every kept node have no gradient: gradients come as rows, and the weight
-gradient's product leaves the empty rows out.
+rows that the product has just left in the cache. Since :math:`h > 0` exactly where the unit is active and kept, one bit
+a value is all that the gradient needs: h itself is let go of as soon as nothing else uses it. Nodes out of reach of
+every kept node have no gradient: gradients come as rows, and the weight gradient's product leaves the empty rows out.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from sparra.models import kernels
 from sparra.models.fused import draw_keys, drop_in_place, dropout_lanes, is_fast
-from sparra.models.kernels import as_array
+from sparra.models.kernels import BIT_MASKS, as_array, as_bits
 from sparra.models.threads import JOINED_ROWS, PIECE_ROWS, consecutive, in_groups, on_every_thread
 
 # Leaving rows without a gradient out pays only where fewer than this share remain.
 SPARSE_SHARE = 0.65
+GATHERED_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class _LinearReluDropout(torch.autograd.Function):
         dtype = parts[0].dtype
         scaled, shift = (weight * ctx.scale).to(dtype), as_array(bias * ctx.scale)
         hidden = torch.empty((pieces[-1].stop, len(weight)), dtype=dtype)
+        packed = torch.empty((len(hidden), -(-len(weight) // 8)), dtype=torch.uint8)
         keys = draw_keys(len(pieces)) if threshold else []
         finish = kernels.add_bias_relu_bits if dtype == torch.bfloat16 else kernels.add_bias_relu
 
@@ -69,34 +71,32 @@ class _LinearReluDropout(torch.autograd.Function):
             finish(as_array(rows), shift)
             if threshold:
                 drop_in_place(rows, bits, threshold, keys[index])
+            kernels.pack_positive(as_bits(rows), packed[piece.start : piece.stop].numpy())
 
         on_every_thread(task, len(pieces))
         ctx.pieces = pieces
-        ctx.save_for_backward(hidden)
+        ctx.dtype = dtype
+        ctx.save_for_backward(packed)
         return hidden
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (hidden,) = ctx.saved_tensors
+        (packed,) = ctx.saved_tensors
         pieces: list[_Piece] = ctx.pieces
         rows, values = _rows_of(gradients[0])
         bounds = torch.searchsorted(rows, torch.tensor([0, *(piece.stop for piece in pieces)])).tolist()
         groups = in_groups(len(pieces))
-        weight = torch.zeros((len(groups), hidden.shape[1], pieces[0].features.shape[1]))
-        bias = torch.zeros((len(groups), hidden.shape[1]))
-        pick = kernels.where_positive_bits if hidden.dtype == torch.bfloat16 else kernels.where_positive
+        weight = torch.zeros((len(groups), values.shape[1], pieces[0].features.shape[1]))
+        bias = torch.zeros((len(groups), values.shape[1]))
+        pick = kernels.where_packed_bits if ctx.dtype == torch.bfloat16 else kernels.where_packed
+        masks = BIT_MASKS.astype(as_bits(values).dtype)
 
         def task(group: int) -> None:
             for index in groups[group]:
                 inside = slice(bounds[index], bounds[index + 1])
                 active = torch.empty_like(values[inside])
-                pick(
-                    as_array(values[inside]),
-                    as_array(hidden),
-                    as_array(rows[inside]),
-                    as_array(active),
-                    as_array(bias[group]),
-                )
+                given, taken = as_bits(values[inside]), as_bits(active)
+                pick(given, packed.numpy(), as_array(rows[inside]), masks, taken, as_array(bias[group]))
                 _add_weight_gradient(weight[group], active, pieces[index].features, rows[inside] - pieces[index].start)
 
         on_every_thread(task, len(groups))
@@ -116,9 +116,17 @@ def _rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
 def _add_weight_gradient(total: Tensor, active: Tensor, features: Tensor, rows: Tensor) -> None:
     """Add activeᵀ times the rows of `features` to `total`, which is float32."""
     if len(rows) < SPARSE_SHARE * len(features):
-        features = features[rows]
-    elif len(rows) < len(features):
+        # Some at a time: every thread keeps the memory of what it gathers.
+        for start in range(0, len(rows), GATHERED_ROWS):
+            few = slice(start, start + GATHERED_ROWS)
+            _add_product(total, active[few], features[rows[few]])
+        return
+    if len(rows) < len(features):
         active = active.new_zeros((len(features), active.shape[1])).index_copy_(0, rows, active)
+    _add_product(total, active, features)
+
+
+def _add_product(total: Tensor, active: Tensor, features: Tensor) -> None:
     if features.dtype == total.dtype:
         total.addmm_(active.t(), features)
     else:

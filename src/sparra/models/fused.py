@@ -125,7 +125,7 @@ class Neighbours:
     Attributes
     ----------
     row_starts : Tensor of int64, shape (n_nodes + 1,)
-    columns : Tensor of int64, shape (n_edges,)
+    columns : Tensor of int32, shape (n_edges,)
     root : Tensor of float32, shape (n_nodes,)
         Degree to the power of -1/2; the normalised adjacency is root_i · root_j.
     """
@@ -143,7 +143,8 @@ class Neighbours:
             source, target = source[order], target[order]
         row_starts = torch.searchsorted(source, torch.arange(n_nodes + 1))
         root = (row_starts.diff() + 1).float().rsqrt()
-        return cls(row_starts, target.contiguous(), root)
+        # Held until the gradient is taken, and read for every row.
+        return cls(row_starts, target.to(torch.int32), root)
 
     def arrays(self) -> tuple[Any, Any, Any]:
         """Return the three as arrays."""

@@ -131,7 +131,7 @@ def smooth_scalars(
     last: int,
     values: NDArray[np.float32],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
@@ -149,7 +149,7 @@ def smooth_rows(
     last: int,
     features: NDArray[np.float32],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     kept: NDArray[np.int64],
     out: NDArray[np.float32],
@@ -173,7 +173,7 @@ def smooth_rows_bits(
     last: int,
     features: NDArray[np.int16],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     kept: NDArray[np.int64],
     out: NDArray[np.int16],
@@ -199,7 +199,7 @@ def smooth_rows_bits(
 @_compiled
 def _induced(
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     kept: NDArray[np.int64],
     place_of: NDArray[np.int64],
     out: NDArray[np.int64],
@@ -229,7 +229,7 @@ def induced_edges(row_starts: Tensor, columns: Tensor, kept: Tensor) -> Tensor:
 def mark_reached(
     place_of: NDArray[np.int64],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     reached: NDArray[np.bool_],
 ) -> None:
     """Mark the nodes that are, or are next to, a node whose `place_of` is not negative."""
@@ -246,7 +246,7 @@ def spread_rows(
     last: int,
     gradients: NDArray[np.float32],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     place_of: NDArray[np.int64],
     rows: NDArray[np.int64],
@@ -276,7 +276,7 @@ def spread_rows_bits(
     last: int,
     gradients: NDArray[np.int16],
     row_starts: NDArray[np.int64],
-    columns: NDArray[np.int64],
+    columns: NDArray[np.int32],
     root: NDArray[np.float32],
     place_of: NDArray[np.int64],
     rows: NDArray[np.int64],
@@ -313,40 +313,67 @@ def mark_used(rows: NDArray[Any], magnitude: int, used: NDArray[np.bool_]) -> No
 
 
 @_compiled
-def where_positive(
-    gradients: NDArray[np.float32],
-    values: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    out: NDArray[np.float32],
-    sums: NDArray[np.float32],
-) -> None:
-    """Copy `gradients` (n, width) where row `rows` of `values` is positive, else 0; add their columns to `sums`."""
-    for place in range(len(rows)):
-        row = rows[place]
-        for column in range(values.shape[1]):
-            kept = gradients[place, column] if values[row, column] > 0 else np.float32(0)
-            out[place, column] = kept
-            sums[column] += kept
+def pack_positive(values: NDArray[Any], packed: NDArray[np.uint8]) -> None:
+    """Set bit c % 8 of byte c // 8 of each row of `packed` where value c is positive; `values` (n, width) are bits."""
+    width = values.shape[1]
+    for row in range(values.shape[0]):
+        for octet in range(packed.shape[1]):
+            byte = 0
+            for lane in range(min(8, width - 8 * octet)):
+                byte |= (values[row, 8 * octet + lane] > 0) << lane
+            packed[row, octet] = byte
 
 
 @_compiled
-def where_positive_bits(
-    gradients: NDArray[np.int16],
-    values: NDArray[np.int16],
+def _mask_row(gradient: NDArray[Any], packed: NDArray[np.uint8], masks: NDArray[Any], out: NDArray[Any]) -> None:
+    for octet in range(len(packed)):
+        lanes = masks[packed[octet]]
+        start = 8 * octet
+        if start + 8 <= len(gradient):
+            for lane in range(8):
+                out[start + lane] = gradient[start + lane] & lanes[lane]
+        else:
+            for lane in range(len(gradient) - start):
+                out[start + lane] = gradient[start + lane] & lanes[lane]
+
+
+@_compiled
+def where_packed(
+    gradients: NDArray[np.int32],
+    packed: NDArray[np.uint8],
     rows: NDArray[np.int64],
+    masks: NDArray[np.int32],
+    out: NDArray[np.int32],
+    sums: NDArray[np.float32],
+) -> None:
+    """Copy `gradients` (n, width) where the bits of row `rows` of `packed` are set, else 0; add columns to `sums`.
+
+    Floats come as their bits; `masks` are `BIT_MASKS` of their type.
+    """
+    values = out.view(np.float32)
+    for place in range(len(rows)):
+        _mask_row(gradients[place], packed[rows[place]], masks, out[place])
+        for column in range(out.shape[1]):
+            sums[column] += values[place, column]
+
+
+@_compiled
+def where_packed_bits(
+    gradients: NDArray[np.int16],
+    packed: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    masks: NDArray[np.int16],
     out: NDArray[np.int16],
     sums: NDArray[np.float32],
 ) -> None:
-    """As `where_positive`, of bfloat16 given as bits."""
-    width = values.shape[1]
+    """As `where_packed`, of bfloat16."""
+    width = out.shape[1]
     bits = np.zeros(width, np.int32)
     decoded = bits.view(np.float32)
     for place in range(len(rows)):
-        row = rows[place]
+        _mask_row(gradients[place], packed[rows[place]], masks, out[place])
         for column in range(width):
-            kept = gradients[place, column] if values[row, column] > 0 else np.int16(0)
-            out[place, column] = kept
-            bits[column] = np.int32(kept) << 16
+            bits[column] = np.int32(out[place, column]) << 16
         for column in range(width):
             sums[column] += decoded[column]
 

@@ -42,7 +42,8 @@ class _SquaredError(torch.autograd.Function):
                 values = torch.empty((inside.stop - inside.start, weight.shape[0]), dtype=low, device=hidden.device)
                 for part in pieces[piece]:
                     features, index = parts[part]
-                    values[starts[part] - inside.start : starts[part + 1] - inside.start] = features[index]
+                    place = slice(starts[part] - inside.start, starts[part + 1] - inside.start)
+                    torch.index_select(features, 0, index, out=values[place])
                 rows = hidden[inside]
                 cross[group] += torch.mm(values.t(), rows)
                 gram[group] += torch.mm(rows.t(), rows)

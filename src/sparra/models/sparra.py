@@ -1,7 +1,7 @@
 """SPARRA: sparsity-informed spatial aggregation with a variational gate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -28,6 +28,7 @@ from sparra.models.objective import (
     sample_importance,
     second_moment,
 )
+from sparra.models.posterior import KeptNodes, ModalityPosterior, joined
 from sparra.models.reconstruction import squared_error
 from sparra.models.settings import SparraSettings
 from sparra.models.stage import pool_convolved, smoothed
@@ -36,33 +37,8 @@ from sparra.models.uncertainty import Spread, sampled_gate, spread_over_draws
 # exp(±20) is as far as float32 can follow a variance without trouble.
 LOG_VARIANCE_LIMIT = 20.0
 SINH_LIMIT = 10.0
-
-
-@dataclass(frozen=True)
-class ModalityPosterior:
-    """Kept nodes of one modality and their posterior q(s) = N(mu, exp(log_variance)).
-
-    Attributes
-    ----------
-    stages : tuple of PooledNodes
-        First and second pooling.
-    kept : Tensor of int64, shape (n_kept,)
-        Indices into the nodes of the batch.
-    values : Tensor, shape (n_kept, n_embedding)
-        What the gate averages: f_pool(X) or branch(X).
-    mu, log_variance : Tensor, shape (n_kept,)
-    """
-
-    stages: tuple[PooledNodes, PooledNodes]
-    kept: Tensor
-    values: Tensor
-    mu: Tensor
-    log_variance: Tensor
-
-    @property
-    def subject(self) -> Tensor:
-        """Subject of each kept node."""
-        return self.stages[1].subject
+# The nodes whose branch features are held at a time; a larger slide is held alone.
+GROUP_NODES = 2**15
 
 
 class PoolingModule(nn.Module):
@@ -109,7 +85,7 @@ class DecoderTrunk(nn.Module):
 
     def __init__(self, settings: SparraSettings) -> None:
         super().__init__()
-        self.expand = nn.Sequential(nn.Linear(1, settings.pooled), nn.ReLU())
+        self.expand = nn.Sequential(nn.Linear(1, settings.pooled), nn.ReLU(inplace=True))
         self.convolution = GraphConvolution(settings.pooled, settings.hidden)
         self.mix = nn.Sequential(
             nn.Linear(settings.hidden, settings.hidden),
@@ -126,7 +102,7 @@ class DecoderTrunk(nn.Module):
         weight = first.weight @ self.convolution.weight.t()
         bias = first.weight @ self.convolution.bias + first.bias
         smooth = smoothed(self.expand(importance.unsqueeze(1)), edge_index)
-        hidden = torch.relu(nn.functional.linear(smooth, weight, bias))
+        hidden = nn.functional.linear(smooth, weight, bias).relu_()
         return hidden, output.weight @ second.weight, output.weight @ second.bias + output.bias
 
 
@@ -230,22 +206,34 @@ class SparraAggregator(Aggregator):
         return "shared" if self.settings.shared_networks else modality
 
     def _posterior(self, modality: str, graph: GraphBatch) -> ModalityPosterior:
-        hidden = self.branches[modality](graph.parts)
-        first, second = self.poolings[modality](hidden, graph)
+        nodes = self._kept_nodes(modality, graph)
+        second = nodes.stages[1]
         encoder = cast(GatedAttention, self.encoders[self._key(modality)])
-        kept = first.kept[second.kept]
         seen = second.features
         if self.settings.gate_sees == "graph_and_node":
-            seen = torch.cat([seen, take_rows(hidden, kept).to(seen.dtype)], dim=1)
+            seen = torch.cat([seen, cast(Tensor, nodes.branch).to(seen.dtype)], dim=1)
         if self.settings.centred_gate:
             seen = centred(seen, second.subject, graph.n_subjects)
         parameters = widened(encoder(seen))
         if not self.settings.node_variance:
             parameters = torch.stack([parameters[:, 0], encoder.output.bias[1].expand(len(parameters))], dim=1)
         log_variance = parameters[:, 1].clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-        values = second.features if self.settings.aggregate == "pooled" else widened(take_rows(hidden, kept))
+        values = second.features if self.settings.aggregate == "pooled" else widened(cast(Tensor, nodes.branch))
         mu = self._mean(parameters[:, 0], second.edge_index)
-        return ModalityPosterior((first, second), kept, values, mu, log_variance)
+        return ModalityPosterior(nodes.stages, nodes.kept, values, mu, log_variance)
+
+    def _kept_nodes(self, modality: str, graph: GraphBatch) -> KeptNodes:
+        """Pool some subjects at a time, so that branch features of all nodes are never held together."""
+        uses_branch = self.settings.gate_sees == "graph_and_node" or self.settings.aggregate == "branch"
+        parts, sizes = [], []
+        for group in graph.groups(GROUP_NODES):
+            hidden = self.branches[modality](group.parts)
+            first, second = self.poolings[modality](hidden, group)
+            kept = first.kept[second.kept]
+            stages = (replace(first, features=first.features.new_empty((0, first.features.shape[1]))), second)
+            parts.append(KeptNodes(stages, kept, take_rows(hidden, kept) if uses_branch else None))
+            sizes.append(group.n_nodes)
+        return joined(parts, sizes)
 
     def _mean(self, output: Tensor, edge_index: Tensor) -> Tensor:
         r"""Return the mean of q(s): :math:`m / \sqrt{1 + (m / limit)^2}`, m = a or sinh(a), a the smoothed output."""
