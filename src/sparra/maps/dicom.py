@@ -18,7 +18,7 @@ from sparra import __version__
 from sparra.errors import UserError
 from sparra.files import atomic_path
 from sparra.maps.label import MapLabel
-from sparra.maps.scores import ImageScores
+from sparra.maps.scores import ImageScores, most_important
 from sparra.maps.volume import CtSource, score_volume
 
 # What tells who the patient is. UIDs stay: they are what ties the map to its scan.
@@ -39,9 +39,8 @@ _IDENTITY = (
 )
 _REQUIRED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName",
              "StudyID", "StudyDate", "StudyTime")  # fmt: skip
-_IMPORTANCE = Code("sparra-importance", "99SPARRA", "Share of the importance, per patch")
+_IMPORTANCE = Code("sparra-importance", "99SPARRA", "Share of the importance, of the patch's node")
 _NO_UNITS = Code("1", "UCUM", "no units")
-HALF = 0.5
 
 
 def write_parametric_map(
@@ -95,11 +94,11 @@ def write_parametric_map(
 def write_segmentation(
     path: Path, scores: ImageScores, ct: CtSource, label: MapLabel, keep_identity: bool = False
 ) -> None:
-    """Write a DICOM segmentation of the fewest patches that together hold half of the scores.
+    """Write a DICOM segmentation of the patches of the fewest nodes that together hold half of the scores.
 
     Parameters and errors are those of `write_parametric_map`.
     """
-    volume = score_volume(scores, ct, most_important(scores.score).astype(np.float64)) > 0
+    volume = score_volume(scores, ct, most_important(scores.score, scores.node_of_patch).astype(np.float64)) > 0
     sources, part = _sources(volume, ct, keep_identity)
     description = SegmentDescription(
         segment_number=1,
@@ -118,21 +117,11 @@ def write_segmentation(
         segment_descriptions=[description],
         omit_empty_frames=False,
         content_label="IMPORTANCE",
-        content_description="Fewest patches that together hold half of the importance",
+        content_description="Fewest nodes that together hold half of the importance",
         series_number=9102,
         **_made_by(label),
     )
     _save(path, built)
-
-
-def most_important(values: NDArray[np.float64], share: float = HALF) -> NDArray[np.bool_]:
-    """Mark the fewest values that together hold `share` of the sum; of equal ones the earlier."""
-    order = np.argsort(-values, kind="stable")
-    held = np.cumsum(values[order])
-    count = int(np.searchsorted(held, held[-1] * share * (1 - 1e-9))) + 1
-    marked = np.zeros(len(values), dtype=bool)
-    marked[order[:count]] = True
-    return marked
 
 
 def _sources(volume: NDArray[Any], ct: CtSource, keep_identity: bool) -> tuple[list[Dataset], NDArray[Any]]:

@@ -292,10 +292,9 @@ def _write_gallery(ready: _Ready) -> None:
 def _write_graph(ready: _Ready) -> None:
     if ready.preview is None or ready.graph.positions is None:
         return
-    values = ready.nodes.score / np.maximum(ready.graph.member_counts, 1)
     note = ready.work.label.sentence
     path = ready.work.folder / FILES["graph"]
-    draw_graph(ready.graph, ready.preview, path, ready.number, colours_of(values), note)
+    draw_graph(ready.graph, ready.preview, path, ready.number, colours_of(ready.nodes.score), note)
 
 
 Writers = Mapping[str, Callable[[_Ready], None]]
