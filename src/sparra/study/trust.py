@@ -84,6 +84,11 @@ def label_for(layout: StudyLayout, arm: Arm, modality: Modality) -> MapLabel:
     return MapLabel(arm.title, found["verdict"], found["sentence"]) if found else MapLabel(arm.title)
 
 
+def current_label(settings: StudySettings, layout: StudyLayout, arm: Arm, modality: Modality) -> MapLabel:
+    """Return the same words, untested also where the check is of other models than the study now has."""
+    return label_for(layout, arm, modality) if _is_checked(settings, layout, arm) else MapLabel(arm.title)
+
+
 def planted_table(layout: StudyLayout) -> pd.DataFrame:
     """Return how far the maps overlap the planted regions, a row an aggregation and modality; empty if nothing is.
 
