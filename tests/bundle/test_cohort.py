@@ -1,6 +1,7 @@
 """Predicting a table: what differs from training is refused or remarked on, and no patient stops the others."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.bundle.conftest import make_bag, make_cohort, quietly, write_rows
 from sparra.bags import Bag, write_bag
 from sparra.bundle.bundle import Bundle
 from sparra.bundle.cohort import CohortOutcome, Request, predict_cohort
+from sparra.bundle.content import MapVerdict
 from sparra.cli import main
 from sparra.engine.settings import EngineSettings
 from sparra.errors import UserError
@@ -139,3 +141,15 @@ def test_the_commands_write_and_read_a_bundle(
     assert len(list((tmp_path / "out" / "maps").rglob("*.geojson"))) == 2
     header = (tmp_path / "out" / "predictions.csv").read_text().splitlines()[0]
     assert "survival_200_upper" in header
+
+
+def test_maps_of_new_patients_carry_the_training_studys_verdict(made: Bundle, tmp_path: Path) -> None:
+    failed = {"slide": MapVerdict(verdict="failed", sentence="It fails its checks.")}
+    bundle = replace(made, content=made.content.model_copy(update={"maps": failed}))
+    write_bag(tmp_path / "one.h5", slide(1))
+    write_rows(tmp_path / "images.csv", [["subject_id", "modality", "path"], ["one", "slide", "one.h5"]])
+    request = Request(tmp_path / "images.csv", tmp_path / "out", workers=1, maps=MapsSettings(formats=("geojson",)))
+    assert not predict_cohort(bundle, request, quietly).problems
+    text = next((tmp_path / "out" / "maps").rglob("*.geojson")).read_text()
+    assert "Importance (FAILED ITS CHECKS)" in text
+    assert "In the training study: It fails its checks." in text

@@ -5,16 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from tests.bundle.conftest import quietly
 
 from sparra.bundle.bundle import Bundle
 from sparra.bundle.card import model_card
 from sparra.bundle.export import Choice, export_bundle
+from sparra.bundle.maps import label_of
 from sparra.cohort.splits import read_folds
 from sparra.errors import UserError
 from sparra.files import read_json
+from sparra.study.arms import Arm
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import Method, load_subject, read_follow_up
 from sparra.study.settings import StudySettings
+from sparra.study.trust import check_maps
 from sparra.training.subjects import SubjectData
 
 
@@ -77,7 +81,9 @@ def test_a_refit_has_one_model_of_all_patients(finished: StudySettings) -> None:
     bundle = export_bundle(finished, Choice(weights="refit", replicates=2))
     assert len(bundle.members) == 1
     assert bundle.content.members[0].n_subjects == bundle.content.cohort.n_subjects == 30
-    assert np.isnan(bundle.predict_subjects(load_part(finished, 0)).risk_sd).all()
+    found = bundle.predict_subjects(load_part(finished, 0))
+    assert (found.risk_sd > 0).all()  # of the posterior alone
+    assert (found.lower < found.upper).all()
 
 
 def test_a_bundle_holds_no_id_and_no_path(finished: StudySettings, made: Bundle) -> None:
@@ -111,3 +117,21 @@ def test_a_study_that_is_not_up_to_date_is_refused(finished: StudySettings) -> N
     changed = finished.model_copy(update={"seed": 5})
     with pytest.raises(UserError, match="not up to date"):
         export_bundle(changed, Choice())
+
+
+def test_the_verdict_on_the_maps_goes_along(finished: StudySettings, made: Bundle) -> None:
+    assert {note.verdict for note in made.content.maps.values()} == {"untested"}
+    layout = StudyLayout(finished.output)
+    index = read_json(layout.root / "graphs" / "index.json")["paths"]
+    arm = Arm("joint", "sparra", tuple(layout.model("joint", "sparra", fold) for fold in range(2)))
+    assert not check_maps(finished, layout, index, [arm], quietly)
+    known = pd.read_csv(layout.map_verdicts).set_index("modality")
+    content = export_bundle(finished, Choice(replicates=0)).content
+    for modality in ("ct", "slide"):
+        assert content.maps[modality].verdict == known["verdict"][modality] != "untested"
+        assert known["sentence"][modality] in label_of(content, modality).sentence
+        assert label_of(content, modality).sentence.startswith("In the training study: ")
+        assert label_of(content, modality).verdict == content.maps[modality].verdict
+    layout.map_verdicts.unlink()
+    older = content.model_copy(update={"maps": {}})
+    assert label_of(older, "ct").verdict == "untested"

@@ -13,8 +13,8 @@ needs_data = pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data bes
 
 
 def scores_at(positions: np.ndarray, size: tuple[float, ...], modality: str, seed: int = 0, **more) -> ImageScores:
-    """Patches of random scores that sum to one, two in a node."""
+    """Patches, two in a node, with random scores of the nodes that sum to one."""
     rng = np.random.default_rng(seed)
-    score = rng.dirichlet(np.ones(len(positions)))
     nodes = np.arange(len(positions)) // 2
+    score = rng.dirichlet(np.ones(nodes[-1] + 1))[nodes]
     return ImageScores("P1-ab", modality, positions, size, nodes, score, 0.1 * score, 5, "between 5 models", **more)

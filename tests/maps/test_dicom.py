@@ -9,8 +9,9 @@ from tests.maps.conftest import DATA, needs_data, scores_at
 from tests.radiology.conftest import PATIENT
 
 from sparra.errors import UserError
-from sparra.maps.dicom import most_important, write_parametric_map, write_segmentation
+from sparra.maps.dicom import uid_rule, write_parametric_map, write_segmentation
 from sparra.maps.label import MapLabel
+from sparra.maps.scores import most_important
 from sparra.maps.volume import CtSource, open_ct, score_volume
 from sparra.radiology.geometry import Grid
 
@@ -60,27 +61,38 @@ def test_parametric_map_is_read_back_by_highdicom(ct: CtSource, tmp_path: Path) 
     assert header.SOPClassUID.name == "Parametric Map Storage"
 
 
-def test_segmentation_holds_the_fewest_patches_of_half_the_importance(ct: CtSource, tmp_path: Path) -> None:
+def test_segmentation_holds_the_fewest_nodes_of_half_the_importance(ct: CtSource, tmp_path: Path) -> None:
     scores = scores_on(ct)
     write_segmentation(tmp_path / "half.dcm", scores, ct, FAILED)
     read = hd.seg.segread(tmp_path / "half.dcm")
-    marked = most_important(scores.score)
+    marked = most_important(scores.score, scores.node_of_patch)
     expected = score_volume(scores, ct, marked.astype(float)) > 0
     volume = read.get_volume(combine_segments=True)
     assert int((volume.array > 0).sum()) == int(expected.sum())
     assert "FAILED" in read.get_segment_description(1).segment_label
-    assert scores.score[marked].sum() >= 0.5
-    assert scores.score[marked].sum() - scores.score[marked].min() < 0.5
 
 
-def test_no_identity_is_stored_unless_asked_for(ct: CtSource, tmp_path: Path) -> None:
+@pytest.mark.parametrize("identifiers", ["keep", "new"])
+def test_name_and_number_are_never_stored_and_new_uids_cannot_be_traced(
+    ct: CtSource, tmp_path: Path, identifiers: str
+) -> None:
+    sources = [pydicom.dcmread(file) for file in ct.series.files]
+    assert sources[0].PatientName == PATIENT
+    names = ("StudyInstanceUID", "FrameOfReferenceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    known = {str(source[name].value).encode() for source in sources for name in names}
+    uids, read = uid_rule(identifiers), []
     for name, write in (("map.dcm", write_parametric_map), ("half.dcm", write_segmentation)):
-        write(tmp_path / name, scores_on(ct), ct, FAILED)
+        write(tmp_path / name, scores_on(ct), ct, FAILED, uids)
         text = (tmp_path / name).read_bytes()
         assert b"Doe" not in text
         assert b"secret" not in text
-        write(tmp_path / name, scores_on(ct), ct, FAILED, keep_identity=True)
-        assert pydicom.dcmread(tmp_path / name).PatientName == PATIENT
+        assert any(uid in text for uid in known) == (identifiers == "keep")
+        read.append(pydicom.dcmread(tmp_path / name))
+    # The two files of a scan stay together, and another scan's secret is another.
+    assert read[0].StudyInstanceUID == read[1].StudyInstanceUID
+    assert read[0].FrameOfReferenceUID == read[1].FrameOfReferenceUID
+    assert (uid_rule(identifiers)("1.2.3") == uids("1.2.3")) == (identifiers == "keep")
+    hd.seg.segread(tmp_path / "half.dcm")
 
 
 def test_a_ct_that_is_no_series_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -69,6 +70,7 @@ def test_nifti_has_every_placing_field_of_its_ct(name: str, kind: str, tmp_path:
     nibabel.save(image, tmp_path / "ct.nii")
     ct = open_ct(tmp_path / "ct.nii")
     scores = scores_at(ct.grid.to_mm(np.array([[4, 4, 4.0], [6, 6, 6]])), (3.0, 3.0, 6.0), "ct")
+    scores = replace(scores, score=np.array([0.4, 0.6]), node_of_patch=np.arange(2))
     write_nifti(tmp_path / "map.nii.gz", score_volume(scores, ct), ct, scores, LABEL)
     written, source = nibabel.load(tmp_path / "map.nii.gz"), nibabel.load(tmp_path / "ct.nii")
     assert written.get_data_dtype() == np.float32

@@ -48,6 +48,9 @@ def test_model_falls_back_to_one_that_wrote_importance(joint_study: StudyLayout,
     assert mapped_model(StudyLayout(tmp_path), predictions, ReportSettings()) is None
 
 
-@pytest.mark.parametrize(("values", "share"), [([1.0, 1, 1, 1], 0.5), ([5.0, 1, 1, 1], 0.25), ([0.0, 0, 1, 0], 0.25)])
-def test_half_share_is_the_smallest_set_holding_half(values: list[float], share: float) -> None:
-    assert half_share(np.array(values)) == share
+@pytest.mark.parametrize(
+    ("values", "nodes", "share"),
+    [([1.0, 1, 1, 1], range(4), "50%"), ([5.0, 1, 1, 1], range(4), "25%"), ([3.0, 1, 1, 1], [0, 1, 1, 1], "25%")],
+)
+def test_half_share_is_the_smallest_set_holding_half(values: list[float], nodes: list[int], share: str) -> None:
+    assert half_share(np.array(values), np.array(nodes)) == f"half of the importance lies in {share} of the 4 patches"

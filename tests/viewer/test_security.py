@@ -1,4 +1,5 @@
 import re
+import socket
 from urllib.parse import quote
 
 import pytest
@@ -226,3 +227,81 @@ def test_opened_wider_addresses_and_own_names_are_hosts() -> None:
     assert access.knows_host("192.168.0.7:8731")
     assert not access.knows_host("rebound.example:8731")
     assert Access("viewer.hospital.example", "secret").knows_host("viewer.hospital.example:80")
+
+
+def spoken(client: Client, request: bytes) -> bytes:
+    """Send bytes as they are and return all that comes back until the server hangs up."""
+    with socket.create_connection(client.server.server_address[:2], timeout=20) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+SMUGGLED = b"GET /study.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 999",
+        b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Length: 999",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked",
+        b"PROPFIND / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999",
+    ],
+)
+def test_a_body_is_never_taken_for_a_request(client: Client, head: bytes) -> None:
+    """A page of another site may post any body; a request within it would bring a host name of its choice."""
+    said = spoken(client, head + b"\r\n\r\n" + SMUGGLED)
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"outcome" not in said.partition(b"<!")[0]
+    assert b"Connection: close" in said
+
+
+@pytest.mark.parametrize(
+    ("request_line", "further", "status"),
+    [
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1", b"", b"414"),
+        (b"GET /report/" + b"%2e%2e%2f" * 6000 + b" HTTP/1.1", b"", b"404"),
+        (b"GET /study.json HTTP/1.1", b"X-Long: " + b"a" * 70_000 + b"\r\n", b"431"),
+        (b"GET /study.json HTTP/1.1", b"".join(b"X-%d: 1\r\n" % k for k in range(200)), b"431"),
+        (b"GET /study.json\x00 HTTP/1.1", b"", b"404"),
+        (b"GET /study.json?a=\x00&b=%00 HTTP/1.1", b"", b"200"),
+        (b"GET http://localhost/study.json HTTP/1.1", b"", b"404"),
+        (b"GET /report/%2e%2e%2f%2e%2e%2fetc%2fpasswd HTTP/1.1", b"", b"404"),
+        (b"GET /report/figures%2ffig.svg/..%2f..%2f..%2fsecret.txt HTTP/1.1", b"", b"404"),
+    ],
+)
+def test_odd_and_overlong_requests_end_in_an_error_without_a_secret(
+    baited: SeenStudy, client: Client, request_line: bytes, further: bytes, status: bytes
+) -> None:
+    said = spoken(client, request_line + b"\r\nHost: localhost\r\n" + further + b"Connection: close\r\n\r\n")
+    assert said.split(b" ", 2)[1] == status
+    assert SECRET.encode() not in said
+    assert b"root:" not in said
+
+
+def test_a_request_without_a_host_is_refused(client: Client) -> None:
+    assert b" 403 " in spoken(client, b"GET /study.json HTTP/1.1\r\n\r\n")
+    assert b"outcome" not in spoken(client, b"GET /study.json\r\n\r\n")
+
+
+@pytest.mark.parametrize("value", ["bytes=0-0", "bytes=0-" + "9" * 500, "bytes=" + ",".join(["0-1"] * 2000), "x"])
+def test_a_range_is_not_looked_at(client: Client, value: str) -> None:
+    answer = client.ask("/static/viewer.js", headers={"Range": value})
+    assert answer.status == 200
+    assert answer.body == client.body("/static/viewer.js")
+
+
+def test_a_report_folder_that_is_a_link_out_of_the_study_is_not_served(tmp_path) -> None:
+    outside, study = tmp_path / "outside", tmp_path / "study"
+    outside.mkdir()
+    study.mkdir()
+    (outside / "index.html").write_text(SECRET)
+    (study / "report").symlink_to(outside)
+    assert file_within(study / "report", ("index.html",), (".html",), study) is None
+    (study / "kept").mkdir()
+    (study / "kept" / "index.html").write_text("x")
+    (study / "within").symlink_to(study / "kept")
+    assert file_within(study / "within", ("index.html",), (".html",), study) is not None

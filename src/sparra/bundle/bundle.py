@@ -21,6 +21,8 @@ from sparra.training.subjects import SubjectData
 # A subject is remarked on where so small a share of training subjects lies as far out as it does.
 UNLIKE_BELOW = 0.05
 PERCENTILES = (2.5, 97.5)
+# Of the posterior of each network; training draws as many for its own spread.
+POSTERIOR_DRAWS = 32
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class CohortPrediction:
         Mean over the bundle's models of the risk in standard deviations of each one's training risks above its cut;
         higher is worse.
     risk_sd : ndarray, shape (n,)
-        Standard deviation between the models; NaN with one model.
+        Its standard deviation: that of each network's posterior (mean variance over the models), and between the
+        models; NaN with one model without a posterior.
     group : ndarray of str, shape (n,)
         ``high`` where the risk is above zero, the training's cut, else ``low``.
     horizons : ndarray, shape (H,)
     survival, lower, upper : ndarray, shape (n, H)
         Mean over the models of the probability to be free of the event after each horizon, and the 2.5 % and
-        97.5 % points over all models and all bootstrap replicates of their survival models; NaN without any.
+        97.5 % points over all models and, of each, the bootstrap replicates of its survival model, each at one draw
+        of the patient's features from the network's posterior where it has one; NaN without any.
     beyond : mapping of modality to ndarray, shape (n,)
         Share of training subjects whose images lie at least as far out; NaN where a subject lacks the modality or
         the training cohort was too small to tell.
@@ -174,20 +178,22 @@ class Bundle:
     ) -> CohortPrediction:
         """Predict from graphs of the right kind; their follow-up is not looked at."""
         grid = self.times(horizons)
-        risks, curves, drawn = [], [], []
+        risks, curves, drawn, variances = [], [], [], []
         importances: list[NodeValues] = []
         for member in self.members:
             features, predicted = member.output(subjects)
             risks.append(member.head.standardised_risk(features))
             curves.append(member.head.survival(features, grid).values)
-            drawn.append(member.head.survival_replicates(features, grid))
+            spread, variance = _posterior(member, subjects, features, grid)
+            drawn.append(spread)
+            variances.append(variance)
             importances.append(predicted.importance)
         risk = np.stack(risks)
         lower, upper = _interval(np.concatenate([np.stack(curves), *drawn]))
         return CohortPrediction(
             subject_ids=tuple(subject.subject_id for subject in subjects),
             risk=risk.mean(axis=0),
-            risk_sd=risk.std(axis=0, ddof=1) if len(risk) > 1 else np.full(risk.shape[1], np.nan),
+            risk_sd=_total_sd(risk, np.stack(variances)),
             group=np.where(risk.mean(axis=0) > 0, "high", "low"),
             horizons=grid,
             survival=np.mean(curves, axis=0),
@@ -211,6 +217,28 @@ class Bundle:
 def mean_features(subjects: Sequence[SubjectData], modality: str) -> FloatArray:
     """Return the mean node features of each subject, shape (n, d)."""
     return np.stack([subject.graphs[modality].features.mean(axis=0, dtype=np.float64) for subject in subjects])
+
+
+def _posterior(
+    member: Member, subjects: Sequence[SubjectData], features: FloatArray, grid: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return curves (K, n, H) that tell how unsure one model is, and the variance of its standardised risk (n,)."""
+    draws = member.feature_draws(subjects, POSTERIOR_DRAWS)
+    if draws is None:
+        return member.head.survival_replicates(features, grid), np.full(len(features), np.nan)
+    risks = np.stack([member.head.standardised_risk(one) for one in draws])
+    return member.head.survival_draws(draws, grid), risks.var(axis=0, ddof=1)
+
+
+def _total_sd(risk: FloatArray, variances: FloatArray) -> FloatArray:
+    """Join the variances within and between models, (M, n) each; what is not known counts for nothing."""
+    known = ~np.isnan(variances).any()
+    if not known and len(risk) == 1:
+        return np.full(risk.shape[1], np.nan)
+    within = variances.mean(axis=0) if known else np.zeros(risk.shape[1])
+    between = risk.var(axis=0, ddof=1) if len(risk) > 1 else np.zeros(risk.shape[1])
+    total: FloatArray = np.sqrt(within + between)
+    return total
 
 
 def _interval(curves: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -38,6 +38,8 @@ def _lines(bundle: "Bundle") -> Iterator[str]:
     yield from ("", "## Performance", "", "Out-of-fold in the study named above; no external validation.", "")
     yield from ("| figure | value | 95 % interval | SD over folds | note |", "|---|---|---|---|---|")
     yield from (_figure(figure) for figure in content.performance)
+    yield from ("", "## Importance maps", "")
+    yield from _maps(content)
     yield from ("", "## Training", "")
     yield _TRAINED[content.weights].format(n=len(content.members))
     yield f"Protocol `{content.protocol}` (docs/evaluation.md of sparra)."
@@ -74,13 +76,17 @@ def _working(content: BundleContent, modality: str, known: InputKind) -> str:
 
 def _outputs(content: BundleContent) -> Iterator[str]:
     horizons = ", ".join(f"{time:g}" for time in content.horizons)
-    yield "- Risk, in SDs of the training risks above their cut: mean over the models, and its SD between them."
+    yield "- Risk, in SDs of the training risks above their cut: mean over the models, and its SD (each network's "
+    yield "  posterior, and between the models)."
     yield f"- Survival at {horizons} {content.time_unit} or any time up to {content.cohort.longest_follow_up:g}."
     if content.replicates:
         yield f"  Interval: the 2.5 % and 97.5 % points over all models and, of each, {content.replicates} bootstrap "
-        yield "  replicates of its survival model. It holds the sampling of patients in the survival model"
+        yield "  replicates of its survival model, each at one draw from the posterior of the network, if it has one."
+        yield "  It holds the sampling of patients in the survival model, the posterior"
         yield (
-            "  and the difference between the networks." if len(content.members) > 1 else "  alone, not in the network."
+            "  and the difference between the networks."
+            if len(content.members) > 1
+            else "  and no sampling of patients in the network's training."
         )
     yield f"- Risk group: high where the risk is above zero; the cut is the {content.cut} of the training risks."
     yield "- Importance of every node, and how like the training images each image is."
@@ -101,6 +107,16 @@ def _cohort(content: BundleContent) -> Iterator[str]:
         age = cohort.age
         yield f"| age, mean (SD) | {age['mean']:.1f} ({age['sd']:.1f}) |"
         yield f"| age, quartiles | {age['lower']:.0f}, {age['upper']:.0f} |"
+
+
+def _maps(content: BundleContent) -> Iterator[str]:
+    yield "Verdict of the study on its own maps, those of the fold models (docs/maps.md of sparra). Maps of new "
+    yield "patients carry it."
+    yield ""
+    for modality in content.inputs:
+        known = content.maps.get(modality)
+        verdict, sentence = (known.verdict, known.sentence) if known else ("untested", "Not tested.")
+        yield f"- {MODALITY_WORDS[modality]}: **{verdict}**. {_plain(sentence)}"
 
 
 def _figure(figure: Figure) -> str:

@@ -109,6 +109,13 @@ class Figure(_Finite):
     note: Text = ""
 
 
+class MapVerdict(_Finite):
+    """What the study's checks of the maps of one modality came to, see docs/maps.md."""
+
+    verdict: Literal["trusted", "failed", "untested"]
+    sentence: Text
+
+
 class BundleContent(_Finite):
     """Everything of a bundle that is not an array.
 
@@ -129,6 +136,8 @@ class BundleContent(_Finite):
         Bootstrap replicates of each member's survival model.
     preprocessing, inputs, members, cohort, performance
         See their classes.
+    maps : mapping of modality to MapVerdict
+        Of the study's fold models; empty in bundles of older versions.
     intended_use, limitations : str or tuple of str
     protocol : {"sound", "paper"}
     versions : mapping of str to str
@@ -151,6 +160,7 @@ class BundleContent(_Finite):
     members: tuple[MemberDescription, ...] = Field(min_length=1, max_length=500)
     cohort: CohortSummary
     performance: tuple[Figure, ...]
+    maps: dict[Modality, MapVerdict] = Field(default_factory=dict)
     intended_use: Text
     limitations: tuple[Text, ...]
     versions: dict[Text, Text]

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from sparra import RESEARCH_USE_ONLY, __version__
 from sparra.bundle.bundle import Bundle, mean_features
-from sparra.bundle.content import BundleContent, Figure, MemberDescription, Preprocessing
+from sparra.bundle.content import BundleContent, Figure, MapVerdict, MemberDescription, Preprocessing
 from sparra.bundle.facts import CALIBRATION_SLOPE, cohort_summary, input_kind, performance
 from sparra.bundle.likeness import FEWEST_SUBJECTS, Likeness
 from sparra.bundle.member import Member, fit_head, head_features
@@ -21,6 +21,7 @@ from sparra.cohort.splits import Folds, read_folds
 from sparra.errors import UserError
 from sparra.files import read_json
 from sparra.modality import Modality
+from sparra.study.arms import Arm
 from sparra.study.judge import follow_up_of, time_grid_of
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import (
@@ -36,6 +37,7 @@ from sparra.study.records import horizons_of
 from sparra.study.rules import rules_of
 from sparra.study.settings import MethodModality, StudySettings
 from sparra.study.stages import GraphIndex
+from sparra.study.trust import current_label
 from sparra.survival.outcomes import FollowUp
 from sparra.survival.summary import NETWORK
 from sparra.survival.time_grid import TimeGrid
@@ -114,6 +116,7 @@ def export_bundle(settings: StudySettings, choice: Choice) -> Bundle:
         members=tuple(description for _, description in members),
         cohort=cohort_summary(source.layout, subjects),
         performance=figures,
+        maps={modality: source.map_verdict(modality) for modality in inputs},
         intended_use=INTENDED_USE,
         limitations=_limitations(settings, choice, subjects, figures),
         versions={"sparra": __version__, **{name: version(name) for name in PACKAGES}},
@@ -178,6 +181,13 @@ class _Source:
         table, method = read_follow_up(self.layout), self.methods[0]
         kept = subjects_with_graph(self.index, method, names)
         return [load_subject(self.layout, self.index, method, name, table) for name in kept]
+
+    def map_verdict(self, modality: Modality) -> MapVerdict:
+        """Return what the study's checks of this method's maps came to; untested where they are not up to date."""
+        folders = [self.layout.model(method.modality, method.aggregator, method.fold) for method in self.methods]
+        arm = Arm(self.choice.modality, self.choice.aggregator, tuple(folders))
+        label = current_label(self.settings, self.layout, arm, modality)
+        return MapVerdict(verdict=label.verdict, sentence=label.sentence)
 
     def fold_members(self) -> list[tuple[Member, MemberDescription]]:
         """Return the network of each fold with its survival model."""
@@ -294,5 +304,8 @@ def _limitations(
             "survival probabilities and the cut are too sure."
         )
     if choice.weights == "refit":
-        found.append("Intervals hold the sampling of the survival model alone, not of the network.")
+        found.append(
+            "Intervals hold the sampling of patients in the survival model and the network's posterior, not the "
+            "sampling of patients in the network's training."
+        )
     return tuple(found)

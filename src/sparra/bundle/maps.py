@@ -6,12 +6,14 @@ from pathlib import Path
 from safetensors.numpy import save_file
 
 from sparra.bundle.bundle import Bundle, CohortPrediction
+from sparra.bundle.content import BundleContent
 from sparra.cohort.check import Cohort
 from sparra.cohort.problems import Problem
 from sparra.files import atomic_path
 from sparra.maps.label import MapLabel
 from sparra.maps.out_of_fold import FILE, importance_key
 from sparra.maps.settings import MapsSettings
+from sparra.modality import Modality
 from sparra.study.arms import Arm
 from sparra.study.layout import StudyLayout
 from sparra.study.maps import MapWork, write_image_maps
@@ -56,14 +58,23 @@ def write_importance(prediction: CohortPrediction, layout: StudyLayout) -> tuple
     return tuple(folders)
 
 
+def label_of(content: BundleContent, modality: Modality) -> MapLabel:
+    """Return the words that maps of new patients carry: the training study's verdict on its maps."""
+    title = f"Importance by {content.aggregator} on {content.modality}, of a patient outside the study"
+    known = content.maps.get(modality)
+    if known is None or known.verdict == "untested":
+        return MapLabel(title, sentence="Maps of this model have not been tested in its training study.")
+    models = "In the training study" if content.weights == "folds" else "Of the training study's fold models"
+    return MapLabel(title, known.verdict, f"{models}: {known.sentence}")
+
+
 def write_cohort_maps(bundle: Bundle, request: MapRequest, folders: tuple[Path, ...], track: Track) -> list[Problem]:
     """Write the maps of every image, the mean over the bundle's models with the SD between them.
 
-    A map of a new patient carries no verdict: the study's checks of its maps are in the study's own report.
+    Each carries the verdict of the training study on its own maps, and says that it is of that study.
     """
     content = bundle.content
     arm = Arm(content.modality, content.aggregator, folders)
-    label = MapLabel(f"Importance by {content.aggregator} on {content.modality}, of a patient outside the study")
     items = []
     for image in request.cohort.images:
         path = request.index.get(image.subject_id, {}).get(image.modality)
@@ -76,7 +87,7 @@ def write_cohort_maps(bundle: Bundle, request: MapRequest, folders: tuple[Path, 
                 graph=request.layout.root / path,
                 bag=request.layout.bag(image.modality, image.key),
                 folder=request.layout.root / "maps" / image.key,
-                label=label,
+                label=label_of(content, image.modality),
                 settings=request.settings,
             )
             if not work.current:

@@ -46,6 +46,20 @@ class Member:
         predicted = self.network.predict(subjects)
         return head_features(self.model, predicted.embedding, predicted.present, predicted.risk), predicted
 
+    def feature_draws(self, subjects: Sequence[SubjectData], n_draws: int) -> NDArray[np.float64] | None:
+        """Return the head's features at draws of what the network is not sure of, shape (n_draws, n, p).
+
+        Returns
+        -------
+        ndarray or None
+            None where the network has no posterior. See `FittedAggregator.posterior_draws`.
+        """
+        drawn = self.network.posterior_draws(subjects, n_draws)
+        if drawn is None:
+            return None
+        present = self.network.presence(subjects)
+        return np.stack([head_features(self.model, one, present, risk) for one, risk in zip(*drawn, strict=True)])
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the arrays of both parts by name."""
         head = {f"{_HEAD}{name}": torch.from_numpy(np.array(values)) for name, values in self.head.arrays().items()}

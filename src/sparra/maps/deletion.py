@@ -1,7 +1,8 @@
-"""Does a map name the nodes that the risk hangs on: what the risk does when they go, or are all that is left."""
+"""Does a map name the nodes that the risk hangs on: what the risk does when they go, and when they come back."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +25,20 @@ class Curves:
     Attributes
     ----------
     fractions : ndarray, shape (F,)
-        Share of nodes removed (deletion) or kept (insertion).
-    deletion, insertion : ndarray, shape (F,)
+        Share of nodes blanked (deletion), put back (insertion) or cut out (removal).
+    deletion, insertion, removal : ndarray, shape (F,)
         With nodes in the order of the map.
-    random_deletion, random_insertion : ndarray, shape (F,)
+    random_deletion, random_insertion, random_removal : ndarray, shape (F,)
         Mean over random orders.
     """
 
     fractions: NDArray[np.float64]
     deletion: NDArray[np.float64]
     insertion: NDArray[np.float64]
+    removal: NDArray[np.float64]
     random_deletion: NDArray[np.float64]
     random_insertion: NDArray[np.float64]
+    random_removal: NDArray[np.float64]
 
     @property
     def deletion_area(self) -> float:
@@ -46,6 +49,11 @@ class Curves:
     def insertion_area(self) -> float:
         """Mean over the fractions of random insertion less insertion; above 0 if the map names what matters."""
         return float((self.random_insertion - self.insertion).mean())
+
+    @property
+    def removal_area(self) -> float:
+        """Mean over the fractions of removal less random removal."""
+        return float((self.removal - self.random_removal).mean())
 
 
 def with_nodes(graph: SpatialGraph, kept: NDArray[np.int64]) -> SpatialGraph:
@@ -76,18 +84,32 @@ def with_nodes(graph: SpatialGraph, kept: NDArray[np.int64]) -> SpatialGraph:
     )
 
 
+def with_features(graph: SpatialGraph, kept: NDArray[np.int64], blank: NDArray[np.floating[Any]]) -> SpatialGraph:
+    """Return a graph in which all nodes but those of `kept` bear the features `blank`; all else stays."""
+    features = np.repeat(blank[None].astype(graph.features.dtype), len(graph), axis=0)
+    features[kept] = graph.features[kept]
+    return replace(graph, features=features)
+
+
 def deletion_curves(
     graphs: Graphs,
     modality: str,
     importance: NDArray[np.float64],
     risk_of: RiskOf,
+    blank: NDArray[np.floating[Any]],
     generator: np.random.Generator,
     fractions: Sequence[float] = FRACTIONS,
 ) -> Curves | None:
-    """Remove nodes of one modality in the order of the map, and in random orders, and see how the risk moves.
+    """Take what one modality's nodes say away, in the order of the map and in random orders; see how the risk moves.
 
-    At a fraction f of n nodes, k = round(f n), at least 1 and at most n - 1. Deletion removes the k most important,
-    insertion keeps them alone; graphs of other modalities stay whole.
+    A node is blanked by giving it the features `blank`; its place and edges stay. At a fraction f of n nodes,
+    k = round(f n), at least 1 and at most n - 1. Deletion blanks the k most important; insertion blanks all, and puts
+    the k most important back (Petsiuk et al. 2018). Removal cuts the k out of the graph. Other modalities stay whole.
+
+    Nodes are blanked, not cut out, since a model averages over nodes. Of an average the nodes that are left are a
+    sample: a random one is unbiased and keeps the risk better than any that was chosen for its importance, and to
+    leave out the least important nodes moves it as well. So the k most important alone, as insertion, would fail the
+    true map, and removal would pass its inverse.
 
     Parameters
     ----------
@@ -98,6 +120,8 @@ def deletion_curves(
     importance : ndarray, shape (n_nodes,)
     risk_of : callable
         From graphs to risks by a model that never saw the subject.
+    blank : ndarray, shape (n_features,)
+        Features of a node that tells nothing: the mean over the model's training nodes.
     generator : numpy Generator
     fractions : sequence of float
 
@@ -110,20 +134,26 @@ def deletion_curves(
     n = len(graph)
     if n < SMALLEST_GRAPH:
         return None
+    if blank.shape != (graph.features.shape[1],):
+        raise ValueError(f"a blank node of {blank.shape} features for nodes of {graph.features.shape[1]}")
     counts = [min(max(round(f * n), 1), n - 1) for f in fractions]
     orders = [np.argsort(-importance, kind="stable"), *(generator.permutation(n) for _ in range(RANDOM_DRAWS))]
     variants = [graphs]
     for order in orders:
         for k in counts:
-            variants += [{**graphs, modality: with_nodes(graph, part)} for part in (order[k:], order[:k])]
+            blanked = with_features(graph, order[k:], blank), with_features(graph, order[:k], blank)
+            variants += [{**graphs, modality: part} for part in (*blanked, with_nodes(graph, order[k:]))]
     risks = risk_of(variants)
-    moved = np.abs(risks[1:] - risks[0]).reshape(len(orders), len(counts), 2)
+    moved = np.abs(risks[1:] - risks[0]).reshape(len(orders), len(counts), 3)
     drawn = moved[1:].mean(axis=0)
-    return Curves(np.asarray(fractions), moved[0, :, 0], moved[0, :, 1], drawn[:, 0], drawn[:, 1])
+    return Curves(np.asarray(fractions), *moved[0].T, *drawn.T)
 
 
 def mean_curves(curves: Sequence[Curves]) -> Curves:
     """Average the curves that several models give of one subject."""
-    names = ("deletion", "insertion", "random_deletion", "random_insertion")
-    means = [np.mean([getattr(one, name) for one in curves], axis=0) for name in names]
-    return Curves(curves[0].fractions, *means)
+    names = ("deletion", "insertion", "removal")
+    means = {
+        name: np.mean([getattr(one, name) for one in curves], axis=0)
+        for name in (*names, *(f"random_{name}" for name in names))
+    }
+    return Curves(curves[0].fractions, **means)

@@ -1,8 +1,9 @@
 """A CT's map as DICOM: a parametric map of the scores, and a segmentation of where half of them lies."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import highdicom as hd
 import numpy as np
@@ -18,10 +19,10 @@ from sparra import __version__
 from sparra.errors import UserError
 from sparra.files import atomic_path
 from sparra.maps.label import MapLabel
-from sparra.maps.scores import ImageScores
+from sparra.maps.scores import ImageScores, most_important
 from sparra.maps.volume import CtSource, score_volume
 
-# What tells who the patient is. UIDs stay: they are what ties the map to its scan.
+# What tells who the patient is; it is never copied.
 _IDENTITY = (
     "PatientName",
     "PatientID",
@@ -39,13 +40,29 @@ _IDENTITY = (
 )
 _REQUIRED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName",
              "StudyID", "StudyDate", "StudyTime")  # fmt: skip
-_IMPORTANCE = Code("sparra-importance", "99SPARRA", "Share of the importance, per patch")
+_IMPORTANCE = Code("sparra-importance", "99SPARRA", "Share of the importance, of the patch's node")
 _NO_UNITS = Code("1", "UCUM", "no units")
-HALF = 0.5
+# What ties a map to its scan, and by which a database of scans finds the patient.
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+Identifiers = Literal["keep", "new"]
+#: From a UID of the scan to the one that its maps bear.
+UidRule = Callable[[str], str]
+
+
+def uid_rule(identifiers: Identifiers) -> UidRule:
+    """Return the rule for the UIDs of one scan's maps.
+
+    ``keep`` keeps them, so that viewers lay the map over the scan. ``new`` gives each another one, the same within all
+    files of one rule, that cannot be traced back: it is hashed with a secret that is not stored.
+    """
+    if identifiers == "keep":
+        return lambda uid: uid
+    secret = secrets.token_hex(32)
+    return lambda uid: str(pydicom.uid.generate_uid(entropy_srcs=[secret, uid]))
 
 
 def write_parametric_map(
-    path: Path, scores: ImageScores, ct: CtSource, label: MapLabel, keep_identity: bool = False
+    path: Path, scores: ImageScores, ct: CtSource, label: MapLabel, uids: UidRule | None = None
 ) -> None:
     """Write the scores as a DICOM parametric map (float32) of those slices that patches reach.
 
@@ -57,9 +74,8 @@ def write_parametric_map(
         A DICOM series.
     label : MapLabel
         Goes into the series description, which tells of a map that failed its checks.
-    keep_identity : bool
-        Whether the patient's name, number and dates are copied from the scan, as an archive needs; else they are
-        empty. UIDs of the study, the frame of reference and the slices are always kept.
+    uids : callable, optional
+        As `uid_rule` gives it; the scan's own where left out. The patient's name, number and dates are never copied.
 
     Raises
     ------
@@ -67,7 +83,7 @@ def write_parametric_map(
         If the CT is no DICOM series, or a slice cannot be read any more.
     """
     volume = score_volume(scores, ct)
-    sources, part = _sources(volume, ct, keep_identity)
+    sources, part = _sources(volume, ct, uids)
     top = float(part.max())
     mapping = RealWorldValueMapping(
         lut_label="importance",
@@ -93,14 +109,14 @@ def write_parametric_map(
 
 
 def write_segmentation(
-    path: Path, scores: ImageScores, ct: CtSource, label: MapLabel, keep_identity: bool = False
+    path: Path, scores: ImageScores, ct: CtSource, label: MapLabel, uids: UidRule | None = None
 ) -> None:
-    """Write a DICOM segmentation of the fewest patches that together hold half of the scores.
+    """Write a DICOM segmentation of the patches of the fewest nodes that together hold half of the scores.
 
     Parameters and errors are those of `write_parametric_map`.
     """
-    volume = score_volume(scores, ct, most_important(scores.score).astype(np.float64)) > 0
-    sources, part = _sources(volume, ct, keep_identity)
+    volume = score_volume(scores, ct, most_important(scores.score, scores.node_of_patch).astype(np.float64)) > 0
+    sources, part = _sources(volume, ct, uids)
     description = SegmentDescription(
         segment_number=1,
         segment_label=_short(f"{'FAILED CHECKS: ' if label.verdict == 'failed' else ''}half of the importance"),
@@ -118,24 +134,14 @@ def write_segmentation(
         segment_descriptions=[description],
         omit_empty_frames=False,
         content_label="IMPORTANCE",
-        content_description="Fewest patches that together hold half of the importance",
+        content_description="Fewest nodes that together hold half of the importance",
         series_number=9102,
         **_made_by(label),
     )
     _save(path, built)
 
 
-def most_important(values: NDArray[np.float64], share: float = HALF) -> NDArray[np.bool_]:
-    """Mark the fewest values that together hold `share` of the sum; of equal ones the earlier."""
-    order = np.argsort(-values, kind="stable")
-    held = np.cumsum(values[order])
-    count = int(np.searchsorted(held, held[-1] * share * (1 - 1e-9))) + 1
-    marked = np.zeros(len(values), dtype=bool)
-    marked[order[:count]] = True
-    return marked
-
-
-def _sources(volume: NDArray[Any], ct: CtSource, keep_identity: bool) -> tuple[list[Dataset], NDArray[Any]]:
+def _sources(volume: NDArray[Any], ct: CtSource, uids: UidRule | None) -> tuple[list[Dataset], NDArray[Any]]:
     """Return the slices from the first to the last that the map reaches, without pixels, and its part on them."""
     if ct.series is None:
         raise UserError("the CT is no DICOM series, so there is nothing for a DICOM map to refer to", ct.path)
@@ -146,16 +152,19 @@ def _sources(volume: NDArray[Any], ct: CtSource, keep_identity: bool) -> tuple[l
     for index in reached:
         file = ct.series.files[int(index)]
         try:
-            slices.append(_without_identity(pydicom.dcmread(file, stop_before_pixels=True), keep_identity))
+            slices.append(_without_identity(pydicom.dcmread(file, stop_before_pixels=True), uids))
         except (OSError, pydicom.errors.InvalidDicomError):
             raise UserError("a slice of the DICOM series cannot be read any more", ct.path) from None
     return slices, np.ascontiguousarray(volume[reached])
 
 
-def _without_identity(source: Dataset, keep: bool) -> Dataset:
+def _without_identity(source: Dataset, uids: UidRule | None) -> Dataset:
     for name in _IDENTITY:
-        if name in source and not keep:
+        if name in source:
             delattr(source, name)
+    for name in _UIDS:
+        if uids is not None and name in source:
+            setattr(source, name, uids(str(source[name].value)))
     for name in _REQUIRED:
         if name not in source:
             setattr(source, name, None)
@@ -186,7 +195,7 @@ def _save(path: Path, built: Dataset) -> None:
         built.save_as(temporary)
 
 
-Writer = Callable[[Path, ImageScores, CtSource, MapLabel, bool], None]
+Writer = Callable[[Path, ImageScores, CtSource, MapLabel, UidRule | None], None]
 DICOM_WRITERS: Sequence[tuple[str, Writer]] = (
     ("parametric-map.dcm", write_parametric_map),
     ("half.seg.dcm", write_segmentation),

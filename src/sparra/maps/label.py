@@ -9,7 +9,7 @@ from sparra.maps.scores import ImageScores, Normalisation
 Verdict = Literal["trusted", "failed", "untested"]
 
 NORMALISED: dict[Normalisation, str] = {
-    "none": "raw: share of the subject's importance, per patch",
+    "none": "raw: share of the subject's importance, of the patch's node",
     "rank": "rank among the patches of this image, in (0, 1]",
     "minmax": "stretched from this image's smallest to its largest, to [0, 1]",
 }

@@ -16,6 +16,7 @@ from sparra.modality import Modality
 Normalisation = Literal["none", "rank", "minmax"]
 FloatArray = NDArray[np.float64]
 
+HALF = 0.5
 UNKNOWN_SPREAD = "unknown: one model, and it stored no posterior spread"
 
 
@@ -58,8 +59,8 @@ class ImageScores:
     node_of_patch : ndarray of int64, shape (n_patches,)
         Node of the subject's graph that each patch belongs to.
     score : ndarray of float64, shape (n_patches,)
-        Importance of the patch's node divided by its number of patches. Over all images of a subject and
-        modality it sums to one, unless normalised.
+        Importance of the patch's node: over the nodes, not the patches, of all images of a subject and modality it
+        sums to one, unless normalised.
     score_sd : ndarray of float64, shape (n_patches,)
         Its standard deviation; NaN where it is not known.
     n_models : int
@@ -125,7 +126,10 @@ def combine_models(scores: Sequence[NDArray[Any]], deviations: Sequence[NDArray[
 
 
 def patch_importance(graph: SpatialGraph, node_importance: NDArray[Any]) -> FloatArray:
-    """Share the importance of each node out among its patches, so that a map adds up to its nodes.
+    """Give each patch the importance of its node.
+
+    A model weighs nodes, whatever their size. Divided by a node's number of patches, importance would tell as much
+    of how small the node is as of its weight: nodes at the rim would be the brightest.
 
     Parameters
     ----------
@@ -136,11 +140,37 @@ def patch_importance(graph: SpatialGraph, node_importance: NDArray[Any]) -> Floa
     Returns
     -------
     ndarray of float64, shape (n_patches,)
-        Importance of the patch's node divided by the number of patches in the node; sums to one as well.
     """
-    per_patch = node_importance.astype(np.float64) / np.maximum(graph.member_counts, 1)
-    shared: FloatArray = per_patch[graph.node_of_patch]
-    return shared
+    of_patch: FloatArray = node_importance.astype(np.float64)[graph.node_of_patch]
+    return of_patch
+
+
+def most_important(
+    score: NDArray[np.float64], node_of_patch: NDArray[np.int64], share: float = HALF
+) -> NDArray[np.bool_]:
+    """Mark the patches of the fewest nodes that together hold `share` of the importance; of equal ones the earlier.
+
+    Parameters
+    ----------
+    score : ndarray, shape (n_patches,)
+        Of an image: the importance of each patch's node.
+    node_of_patch : ndarray of int64, shape (n_patches,)
+    share : float
+        Of the image's sum over nodes.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_patches,)
+    """
+    _, first, number = np.unique(node_of_patch, return_index=True, return_inverse=True)
+    values = score[first]
+    order = np.argsort(-values, kind="stable")
+    held = np.cumsum(values[order])
+    count = int(np.searchsorted(held, held[-1] * share * (1 - 1e-9))) + 1
+    marked = np.zeros(len(values), dtype=bool)
+    marked[order[:count]] = True
+    of_patch: NDArray[np.bool_] = marked[number]
+    return of_patch
 
 
 def patches_of_image(graph: SpatialGraph, image: int) -> NDArray[np.int64]:

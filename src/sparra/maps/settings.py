@@ -34,8 +34,9 @@ class MapsSettings(Settings):
         Whether the maps are checked, see ``maps/trust.csv``.
     trust_subjects : int
         Subjects, drawn at random, on whom deletion, insertion and agreement are tried.
-    dicom_identity : bool
-        Whether DICOM maps copy the patient's name, number and dates from the scan, as an archive needs.
+    identifiers : {"keep", "new"}
+        UIDs of DICOM maps: those of the scan, by which viewers lay the map over it, or others that cannot be traced
+        back. The patient's name, number and dates are never copied.
     """
 
     formats: tuple[Format, ...] = ("overlay", "geojson", "nifti")
@@ -45,4 +46,4 @@ class MapsSettings(Settings):
     gallery_patches: int = Field(default=8, ge=1, le=64)
     trust: bool = True
     trust_subjects: int = Field(default=40, ge=5)
-    dicom_identity: bool = False
+    identifiers: Literal["keep", "new"] = "keep"

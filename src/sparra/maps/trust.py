@@ -20,7 +20,7 @@ class Check:
     ----------
     name : str
         ``deletion``, ``insertion``, ``stability_seeds``, ``stability_folds``, ``planted_auroc``; what only describes:
-        ``top_overlap_seeds``, ``top_overlap_folds``, ``planted_overlap``.
+        ``removal``, ``top_overlap_seeds``, ``top_overlap_folds``, ``planted_overlap``.
     value, lower, upper : float
         Mean over subjects with its 95 % interval (bootstrap over subjects); NaN with a reason.
     chance : float
@@ -81,8 +81,8 @@ def verdict_of(checks: Sequence[Check], constant: bool = False) -> Verdict:
 
 
 WORDS = {
-    "deletion": "removing the nodes it names moves the risk no more than removing random ones",
-    "insertion": "the nodes it names keep the risk no better than random ones",
+    "deletion": "blanking the nodes it names moves the risk no more than blanking random ones",
+    "insertion": "putting the nodes it names back restores the risk no better than random ones",
     "stability_seeds": "models of other seeds rank the nodes in another order",
     "stability_folds": "models of other repeats rank the nodes in another order",
     "planted_auroc": "it ranks the planted region no higher than the rest",
@@ -101,7 +101,7 @@ def verdict_sentence(checks: Sequence[Check], constant: bool = False) -> str:
         return "This map's agreement with its model has not been tested."
     held = next(check for check in checks if check.name == "deletion")
     others = sum(bool(check.passed) for check in checks) - 1
-    text = f"Removing the nodes it names moves the risk more than removing random ones does ({_figure(held)})"
+    text = f"Blanking the nodes it names moves the risk more than blanking random ones does ({_figure(held)})"
     return f"{text}; {others} further check{'s' * (others != 1)} held." if others else f"{text}."
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sparra.models.batch import Aggregation, GraphBatch
-from sparra.models.uncertainty import Spread
+from sparra.models.uncertainty import Draws, Spread
 
 
 class Aggregator(nn.Module, ABC):
@@ -29,4 +29,8 @@ class Aggregator(nn.Module, ABC):
 
     def spread(self, graphs: Mapping[str, GraphBatch], generator: torch.Generator, n_draws: int) -> Spread | None:
         """Return the posterior spread of importance and risk over `n_draws`; None where the model has no posterior."""
+        return None
+
+    def draws(self, graphs: Mapping[str, GraphBatch], generator: torch.Generator, n_draws: int) -> Draws | None:
+        """Return embedding and risk at `n_draws` draws from the posterior; None where the model has none."""
         return None

@@ -1,7 +1,7 @@
 """SPARRA: sparsity-informed spatial aggregation with a variational gate."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -32,7 +32,7 @@ from sparra.models.posterior import KeptNodes, ModalityPosterior, joined
 from sparra.models.reconstruction import squared_error
 from sparra.models.settings import SparraSettings
 from sparra.models.stage import pool_convolved, smoothed
-from sparra.models.uncertainty import Spread, sampled_gate, spread_over_draws
+from sparra.models.uncertainty import Draws, Spread, sampled_gate, spread_over_draws
 
 # exp(±20) is as far as float32 can follow a variance without trouble.
 LOG_VARIANCE_LIMIT = 20.0
@@ -175,13 +175,27 @@ class SparraAggregator(Aggregator):
 
     def spread(self, graphs: Mapping[str, GraphBatch], generator: torch.Generator, n_draws: int) -> Spread:
         """Return the standard deviations of importance and risk over draws of s from q(s); call it in eval mode."""
-        posteriors = {name: self._posterior(name, graphs[name]) for name in self.embedding_sizes}
+        once = self._drawing(graphs, generator)
 
         def draw() -> tuple[dict[str, Tensor], Tensor]:
-            _, risk, importance = self._weighted(self._gates(posteriors, graphs, generator), posteriors, graphs)
+            _, risk, importance = once()
             return importance, risk
 
         return spread_over_draws(draw, n_draws)
+
+    def draws(self, graphs: Mapping[str, GraphBatch], generator: torch.Generator, n_draws: int) -> Draws:
+        """Return embedding and risk at draws of s from q(s); call it in eval mode."""
+        once = self._drawing(graphs, generator)
+        drawn = [once()[:2] for _ in range(n_draws)]
+        embeddings, risks = zip(*drawn, strict=True)
+        return Draws(torch.stack(embeddings), torch.stack(risks))
+
+    def _drawing(
+        self, graphs: Mapping[str, GraphBatch], generator: torch.Generator
+    ) -> Callable[[], tuple[Tensor, Tensor, dict[str, Tensor]]]:
+        """Return what gives embedding, risk and importance at a new draw each time it is called."""
+        posteriors = {name: self._posterior(name, graphs[name]) for name in self.embedding_sizes}
+        return lambda: self._weighted(self._gates(posteriors, graphs, generator), posteriors, graphs)
 
     def _weighted(
         self, gates: Mapping[str, Tensor], posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]

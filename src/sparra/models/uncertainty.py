@@ -23,6 +23,20 @@ class Spread:
     risk: Tensor
 
 
+@dataclass(frozen=True)
+class Draws:
+    """What the model gives at n draws of s from q(s).
+
+    Attributes
+    ----------
+    embedding : Tensor, shape (n, B, n_embedding)
+    risk : Tensor, shape (n, B)
+    """
+
+    embedding: Tensor
+    risk: Tensor
+
+
 def sampled_gate(
     mu: Tensor,
     log_variance: Tensor,

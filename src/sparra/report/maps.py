@@ -157,8 +157,8 @@ def _layers(
     values: NDArray[np.float64], spread: NDArray[np.float64] | None
 ) -> list[tuple[str, NDArray[np.float64], str]]:
     """Title, values and label of the colour scale of what is laid over an image."""
-    layers = [("Importance", values, "Share of the importance, per patch")]
-    return layers if spread is None else [*layers, ("Standard deviation", spread, "SD of the share, per patch")]
+    layers = [("Importance", values, "Share of the importance, a node")]
+    return layers if spread is None else [*layers, ("Standard deviation", spread, "SD of the share, a node")]
 
 
 def _extent(volume: PatientVolume, view: View) -> tuple[float, float, float, float]:

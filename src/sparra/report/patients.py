@@ -17,7 +17,7 @@ from sparra.errors import UserError
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.store import read_graph
 from sparra.maps.out_of_fold import FILE, out_of_fold_scores
-from sparra.maps.scores import NodeScores, patch_importance, patches_of_image
+from sparra.maps.scores import NodeScores, most_important, patch_importance, patches_of_image
 from sparra.report.maps import draw_ct_map, draw_slide_map
 from sparra.report.pictures import Picture, picture
 from sparra.report.results import AGGREGATOR_NAMES, arms
@@ -165,7 +165,7 @@ def _map(
             mend="Train the models again",
         )
     values, spread = patch_importance(graph, nodes.score), patch_importance(graph, nodes.score_sd)
-    shares = np.asarray([values[patches_of_image(graph, i)].sum() for i in range(len(graph.images))])
+    shares = np.bincount(graph.image_of_node, nodes.score, minlength=len(graph.images)).astype(np.float64)
     image = int(shares.argmax())
     path = _existing(layout.bag(modality, graph.images[image]), "bag of features")
     bag, preview = read_bag(path), read_preview(path)
@@ -180,8 +180,9 @@ def _map(
     known = spread if np.isfinite(spread).all() else None
     figure = draw(preview, bag.positions, bag.patch_size, values, note=note, spread=known)
     told = "This map failed its checks, see above." if note else verdict.sentence
-    words = f"{told} {_caption(modality, graph, shares, values)} Standard deviation: {nodes.spread}."
-    return picture(figure, _alt(modality, subject_id, values), words)
+    half = half_share(values, graph.node_of_patch[patches])
+    words = f"{told} {_caption(modality, graph, shares, half)} Standard deviation: {nodes.spread}."
+    return picture(figure, _alt(modality, subject_id, half), words)
 
 
 def _existing(path: Path, what: str) -> Path:
@@ -203,8 +204,8 @@ def _obstacle(bag: Bag, preview: Preview | None, values: NDArray[np.float64]) ->
     return ""
 
 
-def _caption(modality: Modality, graph: SpatialGraph, shares: NDArray[np.float64], values: NDArray[np.float64]) -> str:
-    text = f"{len(values)} patches; half of the importance lies in {half_share(values):.0%} of them."
+def _caption(modality: Modality, graph: SpatialGraph, shares: NDArray[np.float64], half: str) -> str:
+    text = f"{half[0].upper()}{half[1:]}."
     if len(graph.images) > 1:
         share = shares.max() / max(shares.sum(), np.finfo(float).tiny)
         words = f"{len(graph.images)} {IMAGE_WORD[modality]}s"
@@ -214,17 +215,16 @@ def _caption(modality: Modality, graph: SpatialGraph, shares: NDArray[np.float64
     return text
 
 
-def _alt(modality: Modality, subject_id: str, values: NDArray[np.float64]) -> str:
-    spread = f"half of the importance lies in {half_share(values):.0%} of the {len(values)} patches"
+def _alt(modality: Modality, subject_id: str, half: str) -> str:
     if modality == "ct":
         return (
             f"Axial, coronal and sagittal CT slices of {subject_id} through the most important patch, plain "
-            f"and with the importance of each patch in colour; {spread}."
+            f"and with the importance of each patch in colour; {half}."
         )
-    return f"Thumbnail of the slide of {subject_id}, plain and with the importance of each patch in colour; {spread}."
+    return f"Thumbnail of the slide of {subject_id}, plain and with the importance of each patch in colour; {half}."
 
 
-def half_share(values: NDArray[np.float64]) -> float:
-    """Return the smallest share of patches that together hold half of the importance."""
-    held = np.cumsum(np.sort(values)[::-1])
-    return float((np.searchsorted(held, held[-1] / 2 * (1 - 1e-9)) + 1) / len(values))
+def half_share(values: NDArray[np.float64], node_of_patch: NDArray[np.int64]) -> str:
+    """Say in how few of the patches half of an image's importance lies."""
+    share = float(most_important(values, node_of_patch).mean())
+    return f"half of the importance lies in {share:.0%} of the {len(values)} patches"

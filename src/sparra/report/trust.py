@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 KEYS = ("trained_modality", "aggregator", "modality")
 UNTESTED = "This map's agreement with its model has not been tested."
 CHECK_NAMES: Mapping[str, str] = {
-    "deletion": "Deletion: the risk moves more when the named nodes go than when random ones do",
-    "insertion": "Insertion: the named nodes keep the risk better than random ones",
+    "deletion": "Deletion: blanking the named nodes moves the risk more than blanking random ones",
+    "insertion": "Insertion: of a blank graph, the named nodes put back restore the risk better than random ones",
+    "removal": "Removal: cutting the named nodes out moves the risk more than cutting out random ones",
     "stability_seeds": "Agreement of models of other seeds (rank correlation)",
     "stability_folds": "Agreement of models of other repeats (rank correlation)",
     "top_overlap_seeds": "Shared top nodes of models of other seeds",

@@ -22,7 +22,7 @@ from sparra.files import atomic_path, read_json, write_text
 from sparra.graphs.graph import SpatialGraph
 from sparra.graphs.picture import draw_graph
 from sparra.graphs.store import read_graph
-from sparra.maps.dicom import DICOM_WRITERS
+from sparra.maps.dicom import DICOM_WRITERS, uid_rule
 from sparra.maps.gallery import ct_patches, extremes, slide_tiles, write_gallery
 from sparra.maps.label import MapLabel
 from sparra.maps.ome import write_colour_tiff, write_scores_tiff
@@ -97,7 +97,7 @@ class MapWork:
 
     def parameters(self) -> dict[str, Any]:
         """Return the settings that they depend on."""
-        chosen = {"formats", "normalisation", "gallery_patches", "dicom_identity"}
+        chosen = {"formats", "normalisation", "gallery_patches", "identifiers"}
         return {
             "settings": self.settings.model_dump(mode="json", include=chosen),
             "label": vars(self.label),
@@ -256,8 +256,10 @@ def _write_dicom(ready: _Ready) -> None:
     ct = _source(ready)
     if ct is None or ct.series is None:
         return
+    # One rule for all files, so that they stay files of one study.
+    uids = uid_rule(ready.work.settings.identifiers)
     for name, write in DICOM_WRITERS:
-        write(ready.work.folder / name, ready.scores, ct, ready.work.label, ready.work.settings.dicom_identity)
+        write(ready.work.folder / name, ready.scores, ct, ready.work.label, uids)
 
 
 def _write_picture(ready: _Ready) -> None:
@@ -292,10 +294,9 @@ def _write_gallery(ready: _Ready) -> None:
 def _write_graph(ready: _Ready) -> None:
     if ready.preview is None or ready.graph.positions is None:
         return
-    values = ready.nodes.score / np.maximum(ready.graph.member_counts, 1)
     note = ready.work.label.sentence
     path = ready.work.folder / FILES["graph"]
-    draw_graph(ready.graph, ready.preview, path, ready.number, colours_of(values), note)
+    draw_graph(ready.graph, ready.preview, path, ready.number, colours_of(ready.nodes.score), note)
 
 
 Writers = Mapping[str, Callable[[_Ready], None]]

@@ -19,7 +19,7 @@ from sparra.maps.agreement import TOP_SHARE, auroc, mean_over_pairs, planted_ove
 from sparra.maps.deletion import Curves, deletion_curves, mean_curves
 from sparra.maps.label import MapLabel
 from sparra.maps.out_of_fold import FILE, out_of_fold_scores
-from sparra.maps.scores import NodeScores
+from sparra.maps.scores import NodeScores, patch_importance
 from sparra.maps.trust import Check, check_over_subjects, verdict_of, verdict_sentence
 from sparra.modality import Modality
 from sparra.study.arms import Arm
@@ -82,6 +82,11 @@ def label_for(layout: StudyLayout, arm: Arm, modality: Modality) -> MapLabel:
     path = _output(layout, arm)
     found = read_json(path).get(modality) if path.exists() else None
     return MapLabel(arm.title, found["verdict"], found["sentence"]) if found else MapLabel(arm.title)
+
+
+def current_label(settings: StudySettings, layout: StudyLayout, arm: Arm, modality: Modality) -> MapLabel:
+    """Return the same words, untested also where the check is of other models than the study now has."""
+    return label_for(layout, arm, modality) if _is_checked(settings, layout, arm) else MapLabel(arm.title)
 
 
 def planted_table(layout: StudyLayout) -> pd.DataFrame:
@@ -191,7 +196,7 @@ def _check_model(
             if nodes is None:
                 continue
             generator = np.random.default_rng([10, seed, *subject_id.encode()])
-            curves = deletion_curves(graphs, modality, nodes.score, risk_of, generator)
+            curves = deletion_curves(graphs, modality, nodes.score, risk_of, fitted.scalers[modality].mean, generator)
             if curves is not None:
                 found.curves[subject_id].append(curves)
             found.seeds[subject_id].append(mean_over_pairs([member[modality] for member in by_member]))
@@ -223,8 +228,7 @@ def _check_map(
     figures.folds.append(mean_over_pairs(nodes.by_model))
     region = planted.patches(layout, modality, subject_id, graph) if planted else None
     if region is not None:
-        values = nodes.score / np.maximum(graph.member_counts, 1)
-        per_patch = values[graph.node_of_patch]
+        per_patch = patch_importance(graph, nodes.score)
         figures.planted.append((auroc(per_patch, region), planted_overlap(per_patch, region)))
         figures.shares.append(float(region.mean()))
 
@@ -241,6 +245,7 @@ def _result(found: _Figures, seed: int, simulated: bool) -> dict[str, Any]:
     checks = [
         check("deletion", [c.deletion_area for c in curves], 0.0),
         check("insertion", [c.insertion_area for c in curves], 0.0),
+        check("removal", [c.removal_area for c in curves], 0.0, False),
         check("stability_seeds", [pair[0] for pair in seeds], 0.0, reason=ONE_SEED),
         check("top_overlap_seeds", [pair[1] for pair in seeds], TOP_SHARE, False, ONE_SEED),
         check("stability_folds", [pair[0] for pair in found.folds], 0.0, reason=ONE_REPEAT),

@@ -96,6 +96,30 @@ class SurvivalHead:
         ]
         return np.stack(parts) if parts else np.empty((0, len(prepared), len(grid)))
 
+    def survival_draws(self, features: ArrayLike, times: ArrayLike) -> FloatArray:
+        """Return S(t) of features that are not sure: draw j under bootstrap replicate j, both taken in turn.
+
+        Parameters
+        ----------
+        features : array-like, shape (K, n, p)
+            K draws of the features.
+        times : array-like, shape (T,)
+
+        Returns
+        -------
+        ndarray, shape (max(K, B), n, T)
+            Where there are no replicates (B = 0), of the model itself.
+        """
+        grid, draws = require_increasing(times), np.asarray(features, dtype=np.float64)
+        replicates = list(zip(self.replicate_coefficients, self.replicate_hazards, strict=True))
+        models = replicates or [(self.hazard_coefficient, self.hazard)]
+        curves = []
+        for number in range(max(len(draws), len(models))):
+            coefficient, hazard = models[number % len(models)]
+            predictor = self._prepared(draws[number % len(draws)]) @ coefficient
+            curves.append(step_values(self.times, _survival(hazard, predictor), grid))
+        return np.stack(curves)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as named arrays."""
         return {

@@ -18,7 +18,7 @@ from sparra.models.aggregator import Aggregator
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
 from sparra.training.batching import PreparedCohort
-from sparra.training.prediction import PREDICTION_BATCH, combined, joined, member_spread, predict_member
+from sparra.training.prediction import PREDICTION_BATCH, combined, joined, member_draws, member_spread, predict_member
 from sparra.training.prediction import Predictions as Predictions
 from sparra.training.scaling import FeatureScaler
 from sparra.training.settings import TrainingSettings
@@ -134,7 +134,43 @@ class FittedAggregator:
             if uncertainty_draws and (self.has_posterior or not self.others)
         ]
         scales = [member.scale for member in self.members]
-        return combined(parts, scales, spreads, self._presence(subjects), bool(uncertainty_draws))
+        return combined(parts, scales, spreads, self.presence(subjects), bool(uncertainty_draws))
+
+    def posterior_draws(
+        self, subjects: Sequence[SubjectData], n_draws: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
+        """Draw the embedding and the risk from what is not sure in the network.
+
+        Parameters
+        ----------
+        subjects : sequence of SubjectData
+        n_draws : int
+            K.
+
+        Returns
+        -------
+        tuple or None
+            Embedding, shape (K, n, n_embedding), of the first model at draws of s from q(s); risk, shape (K, n), of
+            the models of an ensemble in turn, each at a draw, so that its variance is that of `predict`'s `risk_sd`:
+            posterior, and between models. None where the models have no posterior.
+
+        Raises
+        ------
+        UserError
+            As `predict`.
+        """
+        if not self.has_posterior:
+            return None
+        self._check(subjects)
+        cohort = PreparedCohort.of(subjects, self.scalers)
+        drawn = [member_draws(member.model, cohort, self.seed, n_draws) for member in self.members]
+        known = [part for part in drawn if part is not None]
+        risks = known[0][1]
+        if self.others:
+            scaled = [(part[1] - m.scale[0]) / m.scale[1] for part, m in zip(known, self.members, strict=True)]
+            turn = np.arange(n_draws) % len(scaled)
+            risks = np.stack(scaled)[turn, np.arange(n_draws)]
+        return known[0][0], risks
 
     def _check(self, subjects: Sequence[SubjectData]) -> None:
         if not subjects:
@@ -150,7 +186,8 @@ class FittedAggregator:
             if not any(subject.size(name).n_nodes for name in self.scalers if name in subject.graphs):
                 raise UserError(f"no graph of {' or '.join(self.scalers)}", where=f"subject {subject.subject_id}")
 
-    def _presence(self, subjects: Sequence[SubjectData]) -> NDArray[np.bool_]:
+    def presence(self, subjects: Sequence[SubjectData]) -> NDArray[np.bool_]:
+        """Tell which columns of the embedding each subject has images for, shape (n, n_embedding)."""
         sizes = self.model.embedding_sizes
         has = np.array([[name in subject.graphs for name in sizes] for subject in subjects], dtype=bool)
         return np.repeat(has, list(sizes.values()), axis=1)

@@ -103,6 +103,26 @@ def member_spread(
     return risks, nodes
 
 
+def member_draws(
+    model: Aggregator, cohort: PreparedCohort, seed: int, n_draws: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
+    """Return one model's embedding (K, n, n_embedding) and risk (K, n) at K posterior draws; None without a posterior.
+
+    As in `member_spread` every subject is drawn for alone.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    embeddings, risks = [], []
+    with torch.inference_mode():
+        for index in range(cohort.n_subjects):
+            drawn = model.draws(cohort.collate([index], device), torch.Generator().manual_seed(seed), n_draws)
+            if drawn is None:
+                return None
+            embeddings.append(drawn.embedding.float().cpu().numpy())
+            risks.append(drawn.risk.double().cpu().numpy())
+    return np.concatenate(embeddings, axis=1), np.concatenate(risks, axis=1)
+
+
 def combined(
     parts: Sequence[MemberPrediction],
     scales: Sequence[tuple[float, float]],

@@ -110,7 +110,8 @@ class Routes:
         return _packaged(name)
 
     def _report(self, rest: tuple[str, ...], query: Mapping[str, str]) -> Answer:
-        path = file_within(self._study.layout.report.parent, rest or ("index.html",), REPORT_FILES)
+        layout = self._study.layout
+        path = file_within(layout.report.parent, rest or ("index.html",), REPORT_FILES, layout.root)
         if path is None:
             raise NotFound
         return Answer(path.read_bytes(), TYPES[path.suffix], policy=REPORT_POLICY)

@@ -123,9 +123,13 @@ def path_segments(target: str) -> tuple[str, ...] | None:
     return inner
 
 
-def file_within(folder: Path, segments: tuple[str, ...], suffixes: tuple[str, ...]) -> Path | None:
-    """Return a regular file below `folder`, None if there is none or a link leads out of it."""
+def file_within(
+    folder: Path, segments: tuple[str, ...], suffixes: tuple[str, ...], study: Path | None = None
+) -> Path | None:
+    """Return a regular file below `folder`, None if there is none, or a link leads out of it or it out of `study`."""
     root = folder.resolve()
+    if study is not None and not root.is_relative_to(study.resolve()):
+        return None
     try:
         path = root.joinpath(*segments).resolve(strict=True)
         inside = path.relative_to(root)

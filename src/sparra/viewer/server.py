@@ -81,6 +81,8 @@ class ViewerHandler(BaseHTTPRequestHandler):
         self._respond()
 
     def _refuse_method(self) -> None:
+        # Its body is not read, and what is left of a connection's input would be taken for the next request.
+        self.close_connection = True
         self._send(_plain(HTTPStatus.METHOD_NOT_ALLOWED), {"Allow": METHODS})
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _refuse_method
@@ -94,7 +96,7 @@ class ViewerHandler(BaseHTTPRequestHandler):
         self._send(_plain(HTTPStatus(code)))
 
     def _respond(self) -> None:
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+        if set(self.headers.get_all("Content-Length", [])) - {"0"} or "Transfer-Encoding" in self.headers:
             # A body that is not read would be taken for the next request.
             self.close_connection = True
         access, target = self.server.access, self.path

@@ -77,7 +77,7 @@ async function showImage(kind) {
   if (highest == null) return;
   legend.hidden = false;
   const what = layer === "sd" ? `SD (${facts.heat.spread})` : "of the importance";
-  legend.lastElementChild.textContent = `0 to ${percent(highest)} ${what}, per patch`;
+  legend.lastElementChild.textContent = `0 to ${percent(highest)} ${what}, a node`;
 }
 
 // A map that failed its checks says so on its face.
