@@ -38,7 +38,7 @@ CALIBRATION_COLUMNS = [
 ]  # fmt: skip
 DECISION_COLUMNS = [*KEYS, "horizon", "threshold", "net_benefit", "treat_all", "reason"]
 ADDED_COLUMNS = [
-    "modality", "aggregator", "covariates", "n_subjects", "n_events", "chi_square", "df", "p",
+    "modality", "aggregator", "covariates", "n_subjects", "n_events", "chi_square", "df", "p", "p_uncorrected",
     "hazard_ratio", "lower", "upper", "reason",
 ]  # fmt: skip
 _Pair = tuple[str, Name, Name]
@@ -184,7 +184,10 @@ def judge_probabilities(survival: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def added_values(predictions: pd.DataFrame, subjects: pd.DataFrame, covariates: list[Covariate]) -> pd.DataFrame:
-    """Return the likelihood ratio of clinical + imaging against clinical for each network's out-of-fold risk."""
+    """Return the likelihood ratio of clinical + imaging against clinical for each network's out-of-fold risk.
+
+    `p` is corrected for what the folds share, `p_uncorrected` that of the chi-square; see `AddedValue`.
+    """
     rows = []
     own = predictions[(predictions["model"] == NETWORK)] if covariates else predictions.iloc[:0]
     for key, table in own.groupby(["modality", "aggregator"], sort=False):
@@ -202,6 +205,6 @@ def added_values(predictions: pd.DataFrame, subjects: pd.DataFrame, covariates: 
             continue
         test = found.likelihood_ratio
         row |= {"covariates": " ".join(found.columns), "n_events": found.n_events, "reason": test.reason}
-        row |= {"chi_square": test.statistic, "df": test.df, "p": test.p}
+        row |= {"chi_square": test.statistic, "df": test.df, "p": found.p, "p_uncorrected": test.p}
         rows.append(row | {"hazard_ratio": found.hazard_ratio, "lower": found.lower, "upper": found.upper})
     return pd.DataFrame(rows, columns=ADDED_COLUMNS)
