@@ -216,4 +216,4 @@ def test_intervals_of_the_comparators_stand_beside_the_methods(study_copy: Study
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
     text = page_of(study_copy).text
     assert "Clinical – Cox 0.728 0.660 to 0.798" in text
-    assert "Clinical + Slides SPARRA Cox 0.719 0.650 to 0.789" in text
+    assert "Clinical + slides SPARRA Cox 0.719 0.650 to 0.789" in text

@@ -24,26 +24,38 @@ MODALITY_MARKERS = {"ct": "o", "slide": "s", "joint": "^"}
 
 
 def draw_bands(table: ResultsTable, metric: str) -> Figure:
-    """Draw one metric over all aggregations and models, a line a modality, with a band of one SD (Fig. 3)."""
+    """Draw one metric over all aggregations and models, a line a modality, with a band of one SD (Fig. 3).
+
+    A line ends with its aggregation; a model without a value in any modality has no place.
+    """
     rows = [row for row in table.rows if row.metric == metric]
+    aggregators = list(dict.fromkeys(row.aggregator for row in rows))
+    known = {(r.aggregator, name) for r in rows for name, cell in r.cells.items() if np.isfinite(cell.mean)}
+    places = [(a, name) for a in aggregators for name in table.columns if (a, name) in known]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.0), layout="constrained")
         axes = figure.subplots()
-        labels: list[str] = []
-        for modality in dict.fromkeys(row.modality for row in rows):
-            mine = [row for row in rows if row.modality == modality]
-            cells = [(f"{aggregator_name(r.aggregator)} {name}", c) for r in mine for name, c in r.cells.items()]
-            shown = [(label, cell) for label, cell in cells if np.isfinite(cell.mean)]
-            labels = list(dict.fromkeys([*labels, *(label for label, _ in shown)]))
-            x = np.array([labels.index(label) for label, _ in shown])
-            mean = np.array([cell.mean for _, cell in shown])
+        named: set[str] = set()
+        for row in rows:
+            shown = [(places.index((row.aggregator, n)), c) for n, c in row.cells.items() if np.isfinite(c.mean)]
+            x, mean = np.array([place for place, _ in shown]), np.array([cell.mean for _, cell in shown])
             sd = np.nan_to_num([cell.sd for _, cell in shown])
-            colour, marker = MODALITY_COLOURS.get(modality, OTHER_COLOURS[1]), MODALITY_MARKERS.get(modality, "D")
-            axes.plot(x, mean, color=colour, marker=marker, markersize=4, linewidth=1.2, label=modality_name(modality))
+            colour = MODALITY_COLOURS.get(row.modality, OTHER_COLOURS[1])
+            marker = MODALITY_MARKERS.get(row.modality, "D")
+            label = None if row.modality in named else modality_name(row.modality)
+            named.add(row.modality)
+            axes.plot(x, mean, color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
             axes.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
-        axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
+        axes.set_xticks(range(len(places)), [name for _, name in places], rotation=45, ha="right", fontsize=8)
+        for aggregator in aggregators:
+            mine = [place for place, (name, _) in enumerate(places) if name == aggregator]
+            if mine:
+                axes.text(float(np.mean(mine)), 1.01, aggregator_name(aggregator), fontsize=9, ha="center", va="bottom",
+                          transform=axes.get_xaxis_transform())  # fmt: skip
+                axes.axvline(mine[-1] + 0.5, color=QUIET, linewidth=0.6, alpha=0.6 * (mine[-1] + 1 < len(places)))
+        axes.set_xlim(-0.5, max(len(places), 1) - 0.5)
         axes.set_ylabel(METRIC_NAMES.get(metric, metric))
-        axes.legend(frameon=False, fontsize=8)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
