@@ -1,6 +1,10 @@
+import shutil
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+from sparra.files import write_json
 from sparra.report.checklist import NOT_REPORTED, checklist
 from sparra.report.results import read_results
 from sparra.study.layout import StudyLayout
@@ -42,3 +46,22 @@ def test_numbers_are_those_of_the_guidelines(filled: pd.Series) -> None:
         assert {f"{guideline} {number}" for number in range(1, n + 1)} <= set(filled.index)
     wanted = {f"TRIPOD+AI {n}{letter}" for n in range(1, 28) for letter in LETTERS.get(n, " ")}
     assert {name.strip() for name in wanted} == {name for name in filled.index if name.startswith("TRIPOD")}
+
+
+def test_settings_are_a_report_only_of_features_that_the_study_extracted(
+    joint_study: StudyLayout, tmp_path: Path
+) -> None:
+    shutil.copytree(joint_study.root, tmp_path / "copy")
+    layout = StudyLayout(tmp_path / "copy")
+    write_json(layout.settings, {"ct": {"encoder_options": {"families": ["glcm"]}}})
+    sidecar = next((layout.root / "features" / "ct").glob("*.h5")).with_suffix(".h5.done.json")
+    for stage, expected in (("import", NOT_REPORTED), ("extract", "settings.json")):
+        write_json(sidecar, {"stage": stage})
+        table = checklist(read_results(layout))
+        report = table.set_index(table["guideline"] + " " + table["section"].str.partition(" ")[0])["report"]
+        assert report["METRICS 11"] == expected
+        assert report["CLEAR 23"].startswith(expected)
+    slides = layout.root / "features" / "slide"
+    sidecar.rename(slides / sidecar.name)
+    table = checklist(read_results(layout))
+    assert (table.loc[table["section"] == "23 Preprocessing", "report"] == NOT_REPORTED).all()

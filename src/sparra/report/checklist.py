@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sparra.report.results import METRIC_NAMES, MODALITY_NAMES, MODELS, StudyResults, in_order, modality_name
-from sparra.report.words import cohort_flow, protocol_sentences
+from sparra.report.words import USED_NAMES, cohort_flow, protocol_sentences
 
 NOT_REPORTED = "not reported"
 # Of versions.json: no software.
@@ -36,7 +36,11 @@ def checklist(results: StudyResults) -> pd.DataFrame:
 
 def _cohort_answers(results: StudyResults) -> dict[str, str]:
     flow = cohort_flow(results)
-    used = ", ".join(f"{number} {words}" for words, number in flow.by_modality)
+    joint = "joint" in set(results.metrics["modality"])
+    kinds = [
+        (words, n) for words, n in flow.by_modality if n and (joint or words in (USED_NAMES["ct"], USED_NAMES["slide"]))
+    ]
+    used = ", ".join(f"{number} {words}" for words, number in kinds)
     horizons = [f"{time:.4g}" for time in sorted(set(results.survival["horizon"]))]
     outcome = f"Time to event in {results.flow['time_unit']}" if results.flow.get("time_unit") else ""
     if outcome and horizons:
@@ -45,7 +49,7 @@ def _cohort_answers(results: StudyResults) -> dict[str, str]:
     return {
         "outcome": outcome,
         "size": f"{flow.used} subjects, {flow.events} events" if flow.used else "",
-        "missing": f"{used}; a kind of image that a subject lacks takes no part" if used else "",
+        "missing": f"Of {flow.used} subjects {used}; an image that is lacking takes no part" if used else "",
         "flow": f"{followed}, {flow.events} events; median follow-up {flow.follow_up}" if flow.subjects_in else "",
     }
 
@@ -59,7 +63,10 @@ def _method_answers(results: StudyResults) -> dict[str, str]:
     models = ", ".join(in_order(set(results.metrics["model"]), MODELS))
     kinds = in_order(set(results.metrics["modality"]), MODALITY_NAMES)
     screened = _screening(evaluation, paper)
-    settings = "settings.json" if results.settings else ""
+    # Bags that were given bring no record of how they were made.
+    settings = "settings.json" if results.extracted else ""
+    ct = _mapping(results.settings.get("ct"))
+    hand_crafted = "ct" in results.extracted and "families" in _mapping(ct.get("encoder_options"))
     versions = ", ".join(f"{name} {version}" for name, version in _software(results.versions).items())
     tuned = "by the AUC in five inner folds" if paper else "by the C-index in inner folds of the training part"
     cut = "the mean of the pooled test risks" if paper else f"the {evaluation.get('cut', 'median')} training risk"
@@ -69,6 +76,7 @@ def _method_answers(results: StudyResults) -> dict[str, str]:
     has_clinical = "clinical" in set(results.comparators["modality"])
     return {
         "settings": settings,
+        "radiomics": "settings.json, ct" if hand_crafted else "",
         "defaults": f"{settings} names every parameter, defaults included" if settings else "",
         "predictors": f"Images: {', '.join(map(modality_name, kinds))}",
         "choice": screened or "All; none screened",
@@ -82,6 +90,7 @@ def _method_answers(results: StudyResults) -> dict[str, str]:
         "imbalance": "Folds stratified by event; no resampling",
         "output": f"Risk score, higher is worse; cut between low and high risk at {cut}",
         "extraction": f"{settings}; {versions}" if settings and versions else settings,
+        "software": f"sparra {results.versions.get('sparra', '')}" if hand_crafted else "",
         "selection": "None was selected: all are reported",
         "test": "Internal: test parts of the same cohort" + (", sites apart" if sites else ""),
         "guideline": "This checklist",

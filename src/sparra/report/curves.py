@@ -102,11 +102,12 @@ def draw_calibration(survival: pd.DataFrame, modality: str, model: str, time_uni
             if found.reason:
                 continue
             axes.plot(found.curve_predicted, found.curve_observed, label=f"{label}, ICI {found.ici:.3f}", **style)
-            # Where the patients are: elsewhere the curve rests on few.
-            risk, height = 1.0 - once["survival"].to_numpy(float), 0.015 + 0.03 * drawn
-            axes.plot(risk, np.full(len(risk), height), "|", color=style["color"], markersize=5, alpha=0.6)
             drawn += 1
-        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="Predicted risk", ylabel="Observed risk")
+            # Where the patients are, below the axis: elsewhere the curve rests on few.
+            risk = 1.0 - once["survival"].to_numpy(float)
+            axes.plot(risk, np.full(len(risk), -0.035 * drawn), "|", color=style["color"], markersize=5, alpha=0.6)
+        axes.axhline(0, color=QUIET, linewidth=0.8)
+        axes.set(xlim=(0, 1), ylim=(-0.035 * drawn - 0.03, 1), xlabel="Predicted risk", ylabel="Observed risk")
         axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.4g} {time_unit}", fontsize=10)
         if drawn:
             _legend_below(figure, axes)

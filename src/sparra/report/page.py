@@ -102,6 +102,7 @@ def _content(
     source = mapped_model(layout, results.predictions, settings)
     return {
         "results": results,
+        "paper": results.settings.get("protocol") == "paper",
         "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,
         "headline": headline(table, results.predictions, results.intervals),

@@ -62,6 +62,8 @@ class StudyResults:
         ratios of imaging beside the clinical covariates.
     comparator_survival, comparator_auc : DataFrame
         As `survival` and `auc`, of what the methods are held against.
+    extracted : tuple of str
+        Modalities of which the study itself extracted features; of the others it was given bags.
     digests : mapping of str to str
         SHA-256 of the files that hold the results, by their path in the folder.
     """
@@ -83,6 +85,7 @@ class StudyResults:
     added_value: pd.DataFrame
     comparator_survival: pd.DataFrame
     comparator_auc: pd.DataFrame
+    extracted: tuple[str, ...]
     digests: Mapping[str, str]
 
     @property
@@ -113,6 +116,7 @@ def read_results(layout: "StudyLayout") -> StudyResults:
         added_value=_read_table(layout.added_value, ADDED_COLUMNS),
         comparator_survival=_read_table(layout.comparator_table("survival"), SURVIVAL_COLUMNS),
         comparator_auc=_read_table(layout.comparator_table("auc"), AUC_COLUMNS),
+        extracted=_extracted(layout),
         digests={str(path.relative_to(layout.root)): sha256_of(path) for path in files if path.exists()},
     )
 
@@ -165,6 +169,16 @@ def arms(table: pd.DataFrame) -> list[tuple[str, str]]:
     modalities = in_order((modality for modality, _ in pairs), MODALITY_NAMES)
     aggregators = in_order((aggregator for _, aggregator in pairs), AGGREGATOR_NAMES)
     return [(m, a) for m in modalities for a in aggregators if (m, a) in pairs]
+
+
+def _extracted(layout: "StudyLayout") -> tuple[str, ...]:
+    """Return the modalities with an image whose features come from the image and not from a bag that was given."""
+    folders = {modality: layout.root / "features" / modality for modality in ("ct", "slide")}
+    return tuple(
+        modality
+        for modality, folder in folders.items()
+        if any(_read_mapping(path).get("stage") == "extract" for path in folder.glob("*.done.json"))
+    )
 
 
 def _read_mapping(path: Path) -> Mapping[str, Any]:
