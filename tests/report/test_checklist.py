@@ -55,8 +55,8 @@ def test_settings_are_a_report_only_of_features_that_the_study_extracted(
     layout = StudyLayout(tmp_path / "copy")
     write_json(layout.settings, {"ct": {"encoder_options": {"families": ["glcm"]}}})
     sidecar = next((layout.root / "features" / "ct").glob("*.h5")).with_suffix(".h5.done.json")
-    for stage, expected in (("import", NOT_REPORTED), ("extract", "settings.json")):
-        write_json(sidecar, {"stage": stage})
+    for settings, expected in (({"encoder": None}, NOT_REPORTED), ({"encoder_options": {}}, "settings.json")):
+        write_json(sidecar, {"stage": "extract", "parameters": {"settings": settings}})
         table = checklist(read_results(layout))
         report = table.set_index(table["guideline"] + " " + table["section"].str.partition(" ")[0])["report"]
         assert report["METRICS 11"] == expected

@@ -104,7 +104,7 @@ def _result_answers(results: StudyResults) -> dict[str, str]:
     metrics = in_order(set(results.metrics["metric"]), METRIC_NAMES)
     calibrated, decided = not results.survival.empty, not results.decision.empty
     also = [name for name, there in (("calibration", calibrated), ("decision curves", decided)) if there]
-    comparators = sorted(set(results.comparators["modality"]) - {"none"})
+    comparators = [modality_name(name) for name in sorted(set(results.comparators["modality"]) - {"none"})]
     utility = ["decision curves"] if comparators and decided else []
     compared = f"{len(results.comparisons)} paired comparisons" if len(results.comparisons) else ""
     test = "paired bootstrap, corrected resampled t-test, Holm" if compared else ""

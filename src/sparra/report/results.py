@@ -172,13 +172,20 @@ def arms(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _extracted(layout: "StudyLayout") -> tuple[str, ...]:
-    """Return the modalities with an image whose features come from the image and not from a bag that was given."""
+    """Return the modalities with an image whose features come from the image and not from a bag that was given.
+
+    The sidecar of the former has the settings of an encoder.
+    """
     folders = {modality: layout.root / "features" / modality for modality in ("ct", "slide")}
     return tuple(
         modality
         for modality, folder in folders.items()
-        if any(_read_mapping(path).get("stage") == "extract" for path in folder.glob("*.done.json"))
+        if any(_encoded(_read_mapping(path)) for path in folder.glob("*.done.json"))
     )
+
+
+def _encoded(sidecar: Mapping[str, Any]) -> bool:
+    return "encoder_options" in ((sidecar.get("parameters") or {}).get("settings") or {})
 
 
 def _read_mapping(path: Path) -> Mapping[str, Any]:

@@ -172,7 +172,7 @@ def judge_probabilities(survival: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
         follow_up = FollowUp(once["time"].to_numpy(float), once["event"].to_numpy(bool))
         predicted = SurvivalCurves(np.array([horizon]), once["survival"].to_numpy(float)[:, None])
         named = dict(zip(KEYS, map(str, name), strict=True))
-        found = asdict(calibrate(follow_up, predicted, horizon))
+        found = asdict(calibrate(follow_up, _without_folds(once, predicted), horizon))
         calibrations.append({**named, **{c: found[c] for c in CALIBRATION_COLUMNS if c in found}})
         curve = decision_curve(follow_up, predicted, horizon, THRESHOLDS)
         benefit = pd.DataFrame(
@@ -181,6 +181,17 @@ def judge_probabilities(survival: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
         curves.append(benefit.assign(**named, horizon=horizon, reason=curve.reason))
     decision = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=DECISION_COLUMNS)
     return pd.DataFrame(calibrations, columns=CALIBRATION_COLUMNS), decision
+
+
+def _without_folds(once: pd.DataFrame, predicted: SurvivalCurves) -> SurvivalCurves:
+    """Return the mean for all where a fold's patients have one prediction, as by the Kaplan–Meier null.
+
+    Such predictions differ by the luck of the training parts alone: the fewer events in one, the more in its test
+    part. A slope of that would be no calibration.
+    """
+    if (once.groupby("fold")["survival"].nunique() > 1).any():
+        return predicted
+    return SurvivalCurves(predicted.times, np.full_like(predicted.values, predicted.values.mean()))
 
 
 def added_values(predictions: pd.DataFrame, subjects: pd.DataFrame, covariates: list[Covariate]) -> pd.DataFrame:
