@@ -1,8 +1,8 @@
 """What each protocol finds where there is nothing to find.
 
-``python -m benchmarks.permuted_outcomes [--replicates 40] [--slow-replicates 8] [--summary]`` draws cohorts of 150
-patients and 60 features, permutes the outcomes over the patients, and runs the protocols ``sound`` (five folds) and
-``paper`` (five overlapping hold-outs) with each survival model, from two inputs:
+``python -m benchmarks.permuted_outcomes [--replicates 40] [--slow-replicates 8] [--summary] [--table]`` draws cohorts
+of 150 patients and 60 features, permutes the outcomes over the patients, and runs the protocols ``sound`` (five folds)
+and ``paper`` (five overlapping hold-outs) with each survival model, from two inputs:
 
 - ``features``: the features themselves, screened at p < 0.2 as each protocol does;
 - ``bags`` (the networks ``mean``, ``abmil`` and ``sparra`` by their own risk, ten epochs): noise with an offset for
@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from benchmarks.cox_ridge import cohort
@@ -54,6 +55,7 @@ PROTOCOLS = ("sound", "paper")
 N_SUBJECTS, N_FEATURES, N_FOLDS = 150, 60, 5
 N_EMBEDDING, FEATURES_EACH, PENALTY = 8, 20, 1.0
 SCREENING_P, LEVEL = 0.2, 0.05
+NAMES = {"mean": "Mean", "abmil": "ABMIL", "sparra": "SPARRA"}
 KEYS = ["replicate", "inputs", "protocol", "model"]
 
 
@@ -197,15 +199,38 @@ def run(replicates: int, slow_replicates: int) -> None:
         write_text(RESULTS, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
+def interval(values: pd.Series) -> tuple[float, float, float]:
+    """Return the mean over replicates with its 95 % interval (Student's t); a replicate without a model is none."""
+    known = values.dropna()
+    half = float(stats.t.ppf(0.975, len(known) - 1) * known.sem())
+    return float(known.mean()), float(known.mean()) - half, float(known.mean()) + half
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return the table of docs/evaluation.md."""
+    lines = []
+    for (model, inputs, protocol), rows in table.groupby(["model", "inputs", "protocol"], sort=False):
+        rows = rows[rows["c_index"].notna()]
+        mean, low, high = interval(rows["c_index"])
+        inner = "–" if inputs == BAGS else f"{rows['inner_score'].mean():.3f}"
+        counts = [int((rows[column] < LEVEL).sum()) for column in ("log_rank_p", "log_rank_p_once")]
+        excess = rows["excess_ibs"].mean()
+        name = NAMES.get(str(model), str(model))
+        cells = [protocol, inputs, name, len(rows), f"{mean:.3f} ({low:.3f} to {high:.3f})", inner, *counts]
+        cells.append(f"{excess:+.4f}" if np.isfinite(excess) else "–")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 def summary(table: pd.DataFrame) -> dict[str, float]:
     """Return the figures."""
     figures: dict[str, float] = {}
     for (inputs, protocol, model), rows in table.groupby(["inputs", "protocol", "model"], sort=False):
         name = f"{str(model).lower()}{'_embeddings' if inputs == 'embeddings' else ''}"
-        mean, error = rows["c_index"].mean(), rows["c_index"].sem()
+        mean, low, high = interval(rows["c_index"])
         figures[f"{protocol}_c_index_{name}"] = mean
-        figures[f"{protocol}_c_index_{name}_low"] = mean - 1.96 * error
-        figures[f"{protocol}_c_index_{name}_high"] = mean + 1.96 * error
+        figures[f"{protocol}_c_index_{name}_low"] = low
+        figures[f"{protocol}_c_index_{name}_high"] = high
         figures[f"{protocol}_inner_{name}"] = rows["inner_score"].mean()
         if rows["excess_ibs"].notna().any():
             figures[f"{protocol}_excess_ibs_{name}"] = rows["excess_ibs"].mean()
@@ -224,10 +249,14 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=40)
     parser.add_argument("--slow-replicates", type=int, default=8)
     parser.add_argument("--summary", action="store_true", help="only tell what the table holds")
+    parser.add_argument("--table", action="store_true", help="the same, with the table of docs/evaluation.md before")
     options = parser.parse_args()
-    if not options.summary:
+    if not (options.summary or options.table):
         run(options.replicates, options.slow_replicates)
-    figures = summary(pd.read_csv(RESULTS))
+    table = pd.read_csv(RESULTS)
+    if options.table:
+        print(markdown(table))
+    figures = summary(table)
     print(json.dumps({name: float(f"{value:.4g}") for name, value in figures.items() if np.isfinite(value)}))
 
 

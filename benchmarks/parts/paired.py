@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sparra.survival.concordance import weighted_c
+from sparra.survival.concordance import mean_over_folds, weighted_c_by_fold
 from sparra.survival.outcomes import FollowUp
 
 STREAM = 32
@@ -50,13 +50,10 @@ def compare(table: pd.DataFrame, methods: Sequence[str], seed: int = 0) -> Compa
     n = len(patients)
     rng = np.random.default_rng([STREAM, seed])
     weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)])
-    scores: dict[str, list[NDArray[np.float64]]] = {method: [] for method in methods}
-    for _, rows in table.assign(place=place).groupby("group"):
-        mine = weights[:, rows["place"].to_numpy()]
-        follow_up = FollowUp(rows["time"].to_numpy(float), rows["event"].to_numpy(bool))
-        for method in methods:
-            scores[method].append(weighted_c(follow_up, rows[method].to_numpy(float), mine))
-    means = {method: np.nanmean(np.vstack(values), axis=0) for method, values in scores.items()}
+    follow_up = FollowUp(table["time"].to_numpy(float), table["event"].to_numpy(bool))
+    mine, group = weights[:, place].astype(float), table["group"].to_numpy()
+    by_group = {m: weighted_c_by_fold(follow_up, table[m].to_numpy(float), group, mine) for m in methods}
+    means = {method: mean_over_folds(values) for method, values in by_group.items()}
     return Comparison(
         {method: float(values[0]) for method, values in means.items()},
         {method: values[1:] for method, values in means.items()},

@@ -80,7 +80,7 @@ def _write_records(layout: StudyLayout, n_subjects: int, events: int) -> None:
     }
     write_json(layout.flow, flow)
     write_json(layout.settings, {"name": "Planted <b>biomarker</b>", "seed": 0, "ct": {"margin_mm": 10.0}})
-    write_json(layout.versions, {"python": "3.11.2", "packages": {"torch": "2.13.0"}})
+    write_json(layout.versions, {"torch": "2.13.0", "python": "3.11.2", "machine": "x86_64", "note": "Research use"})
 
 
 def _metrics(rng: np.random.Generator, modalities: tuple[str, ...]) -> pd.DataFrame:

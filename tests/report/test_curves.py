@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparra.report.curves import draw_auc, draw_calibration, draw_decision
+from sparra.report.curves import draw_auc, draw_bands, draw_calibration, draw_decision
+from sparra.report.tables import results_table
 
 AGGREGATORS = ("mean", "sparra")
 HORIZONS = (365.25, 1095.75, 1826.25)
@@ -47,6 +48,19 @@ def test_calibration_is_that_of_the_middle_horizon(survival: pd.DataFrame) -> No
     assert [len(line.get_xdata()) for line in marks] == [1000, 1000]  # each patient once
 
 
+def test_the_clinical_model_stands_beside_the_methods_on_their_patients(survival: pd.DataFrame) -> None:
+    clinical = survival[survival["aggregator"] == "mean"].assign(
+        modality="clinical", aggregator="clinical", model="Cox"
+    )
+    # A patient without a slide has no place among those of the slides.
+    without = clinical.iloc[:1].assign(subject_id="X1", horizon=HORIZONS[1])
+    figure = draw_calibration(pd.concat([survival, clinical, without]), "slide", "CoxPH", "days")
+    assert figure is not None
+    lines = {str(line.get_label()).partition(",")[0]: line for line in figure.axes[0].lines}
+    np.testing.assert_allclose(lines["clinical"].get_xydata(), lines["Mean"].get_xydata())
+    assert len([line for line in figure.axes[0].lines if line.get_marker() == "|"]) == 3
+
+
 def test_no_calibration_without_predictions_or_events(survival: pd.DataFrame) -> None:
     assert draw_calibration(survival, "ct", "CoxPH", "days") is None
     assert draw_calibration(survival.assign(event=False), "slide", "CoxPH", "days") is None
@@ -83,7 +97,28 @@ def test_auc_is_the_mean_over_folds_where_defined() -> None:
         for at in (10.0, 20.0)
     ]
     table = pd.DataFrame(rows, columns=["modality", "aggregator", "model", "fold", "at", "auc"])
-    axes = draw_auc(table, "slide", "CoxPH", "days").axes[0]
-    assert [line.get_label() for line in axes.lines] == ["Mean", "SPARRA", "chance"]
+    clinical = table[table["aggregator"] == "mean"].assign(modality="clinical", aggregator="clinical", model="Cox")
+    axes = draw_auc(pd.concat([table, clinical.assign(auc=0.7)]), "slide", "CoxPH", "days").axes[0]
+    assert [line.get_label() for line in axes.lines] == ["Mean", "SPARRA", "clinical", "chance"]
+    np.testing.assert_allclose(axes.lines[2].get_ydata(), 0.7)
+    alone = draw_auc(table, "slide", "CoxPH", "days").axes[0]
+    assert [line.get_label() for line in alone.lines] == ["Mean", "SPARRA", "chance"]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.56, 0.52])
     assert axes.get_xlabel() == "Time (days)"
+
+
+def test_bands_have_a_point_for_each_aggregation_and_model_with_a_value() -> None:
+    rows = [
+        (modality, aggregator, model, "ibs", fold, np.nan if model == "FSVM" else value + 0.02 * fold, "")
+        for modality, value in (("ct", 0.2), ("slide", 0.25))
+        for aggregator in AGGREGATORS
+        for model in ("CoxPH", "FSVM")
+        for fold in (0, 1)
+    ]
+    columns = ["modality", "aggregator", "model", "metric", "fold", "value", "reason"]
+    axes = draw_bands(results_table(pd.DataFrame(rows, columns=columns)), "ibs").axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["CoxPH", "Avg.", "CoxPH", "Avg."]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), 0.21)
+    sd = 0.02 / np.sqrt(2)
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([band.min(), band.max()], [0.21 - sd, 0.21 + sd])

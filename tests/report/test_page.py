@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from sparra.bags.store import read_bag, write_bag
 from sparra.cohort.tables import subject_key
+from sparra.files import write_json
 from sparra.report.page import write_report
 from sparra.report.settings import ReportSettings
 from sparra.study.layout import StudyLayout
@@ -216,4 +217,18 @@ def test_intervals_of_the_comparators_stand_beside_the_methods(study_copy: Study
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
     text = page_of(study_copy).text
     assert "Clinical – Cox 0.728 0.660 to 0.798" in text
-    assert "Clinical + Slides SPARRA Cox 0.719 0.650 to 0.789" in text
+    assert "Clinical + slides SPARRA Cox 0.719 0.650 to 0.789" in text
+
+
+def test_the_caption_of_the_groups_says_where_the_cut_comes_from(page: Page, study_copy: StudyLayout) -> None:
+    assert "the cut between the groups comes from the training part of the fold" in page.text
+    write_json(study_copy.settings, {"protocol": "paper"})
+    assert "the cut between the groups is the mean of the pooled test risks, as published" in page_of(study_copy).text
+
+
+def test_added_value_stands_on_the_page(page: Page, study_copy: StudyLayout) -> None:
+    assert "Do the images add" not in page.text
+    row = {"modality": "slide", "aggregator": "sparra", "covariates": "age stage", "n_subjects": 40, "n_events": 20}
+    row |= {"chi_square": 1.07, "df": 1, "p": 0.44, "hazard_ratio": 1.13, "lower": 0.9, "upper": 1.42, "reason": ""}
+    pd.DataFrame([row]).to_csv(study_copy.added_value, index=False)
+    assert "SPARRA on slides, beside age, stage: likelihood ratio 1.07" in page_of(study_copy).text

@@ -5,7 +5,7 @@ import pandas as pd
 
 from sparra.report.results import read_results
 from sparra.report.tables import results_table
-from sparra.report.words import cohort_flow, headline, protocol_sentences
+from sparra.report.words import added_value_sentences, cohort_flow, headline, protocol_sentences
 from sparra.study.layout import StudyLayout
 
 
@@ -89,3 +89,20 @@ def test_protocol_is_the_studys_own(joint_study: StudyLayout) -> None:
     assert "cross-fitting" in protocol_sentences(results)[1]
     paper = replace(results, settings={"evaluation": {"protocol": "paper"}})
     assert "overconfident" in protocol_sentences(paper)[1]
+
+
+def test_added_value_is_told_with_its_direction_or_its_reason() -> None:
+    row = {
+        "modality": "slide", "aggregator": "sparra", "covariates": "age sex=male", "chi_square": 1.074, "df": 1.0,
+        "p": 0.4398, "hazard_ratio": 1.131, "lower": 0.9, "upper": 1.42, "reason": "",
+    }  # fmt: skip
+    wrong = row | {"modality": "ct", "p": 2e-5, "hazard_ratio": 0.5}
+    none = row | {"modality": "joint", "p": np.nan, "reason": "monotone likelihood"}
+    added, harmful, missing = added_value_sentences(pd.DataFrame([row, wrong, none]))
+    assert added == (
+        "SPARRA on slides, beside age, sex=male: likelihood ratio 1.07 on 1 degree of freedom, p = 0.44; hazard ratio "
+        "of one standard deviation of the risk 1.13 (95 % interval 0.90 to 1.42)."
+    )
+    assert harmful.startswith("SPARRA on CT, beside")
+    assert "p < 0.001 but the risk points the wrong way; hazard" in harmful
+    assert missing == "SPARRA on CT + slides: no test (monotone likelihood)."

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from sparra.study.comparators import CLINICAL, NULL
 from sparra.study.conclude import COMPARISON_COLUMNS, comparisons, judge_probabilities, pairs, sentence_of
@@ -86,3 +87,14 @@ def test_without_predictions_the_tables_are_empty_with_their_columns():
     assert calibration.empty
     assert decision.empty
     assert set(KEYS) <= set(calibration.columns)
+
+
+def test_one_prediction_a_fold_has_no_slope():
+    rng = np.random.default_rng(9)
+    rows = pd.DataFrame({"subject_id": [f"P{i}" for i in range(60)], "time": rng.exponential(10, 60), "event": 1})
+    rows = rows.assign(modality="none", aggregator="none", model="Kaplan–Meier", repeat=0, fold=np.arange(60) % 3)
+    rows = rows.assign(horizon=5.0, survival=0.5 + 0.01 * rows["fold"])
+    (row,) = judge_probabilities(rows)[0].to_dict("records")
+    assert row["reason"] == "all predicted risks are equal"
+    assert np.isnan(row["slope"])
+    assert row["predicted"] == pytest.approx(0.49)

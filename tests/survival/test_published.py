@@ -8,7 +8,7 @@ from sksurv.metrics import concordance_index_ipcw, cumulative_dynamic_auc, integ
 
 from sparra.errors import UserError
 from sparra.survival.models import survival_models
-from sparra.survival.outcomes import FollowUp, RiskScores
+from sparra.survival.outcomes import FollowUp, RiskScores, SurvivalCurves
 from sparra.survival.published import (
     evaluate_paper_fold,
     fit_paper_model,
@@ -111,3 +111,38 @@ def test_groups_are_cut_at_the_pooled_mean_of_a_method():
         {"modality": "ct", "aggregator": "mean", "model": ["a"] * 4 + ["b"] * 2, "risk": [0.0, 1, 10, 11, 5, 7]}
     )
     assert list(pooled_mean_groups(table)) == ["low", "low", "high", "high", "low", "high"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_inner_fold_without_an_early_event_takes_no_part_in_tuning():
+    """Its AUC is 0/0 before the first event: scikit-survival's mean is NaN, by which no candidate can be chosen."""
+    rng = np.random.default_rng(4)
+    features = rng.normal(size=(60, 3))
+    time, event = rng.exponential(300 * np.exp(-1.5 * features[:, 0])).clip(5, 2000), rng.random(60) < 0.8
+    out = next(iter(KFold(5, shuffle=True, random_state=0).split(features)))[1]
+    # The first fold's early patients are censored; its others have the event late.
+    early = out[time[out] < np.percentile(time, 60)]
+    event[early] = False
+    follow_up = FollowUp(time, event)
+    grid = np.array([1e4, 1e2, 1.0, 1e-2])
+    tuning = tune_by_auc(survival_models["CoxPH"], grid, features, follow_up, 1.0)
+    assert tuning.inner_folds < 5
+    assert np.isfinite(list(tuning.scores.values())).all()
+    assert tuning.best == max(tuning.scores, key=tuning.scores.get)
+    none = FollowUp(np.r_[np.full(30, 10.0), np.full(30, 500.0)], np.arange(60) >= 30)
+    with pytest.raises(UserError, match="no event of the test part by the first evaluation time 10"):
+        tune_by_auc(survival_models["CoxPH"], grid, features, none, 1.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_scikit_survival_divides_by_zero_has_its_reason():
+    test = FollowUp(np.array([5.0, 6, 50, 60, 70]), np.array([False, False, True, True, False]))
+    # The last of the training part are censored before the test part's events.
+    train = FollowUp(np.array([2.0, 10, 20, 45, 55, 80]), np.array([True, True, False, False, False, True]))
+    times = np.array([5.4, 40.0, 56.0])
+    curves = SurvivalCurves(times, np.tile([0.9, 0.8, 0.7], (5, 1)))
+    values = evaluate_paper_fold(train, test, RiskScores(np.arange(5.0)), curves, times)
+    assert values["c_auc"].reason == "no event of the test part by the first evaluation time 5.4"
+    shorter = FollowUp(np.array([2.0, 10, 20, 55.0, 60]), np.array([True, True, False, False, False]))
+    values = evaluate_paper_fold(shorter, test, RiskScores(np.arange(5.0)), curves, times)
+    assert values["ibs"].reason == "all subjects of the training part are censored by 60"

@@ -1,4 +1,4 @@
-"""Metrics against scikit-survival on its data sets, and against published values.
+"""Metrics against scikit-survival on all its data sets with one kind of event, and against published values.
 
 The small cases and their values are those of scikit-survival's own tests (0.28, tests/test_metrics.py); one value of
 `UnoC` is the output of the R package survAUC in scikit-survival's issue 428.
@@ -6,7 +6,14 @@ The small cases and their values are those of scikit-survival's own tests (0.28,
 
 import numpy as np
 import pytest
-from sksurv.datasets import load_aids, load_gbsg2, load_veterans_lung_cancer, load_whas500
+from sksurv.datasets import (
+    load_aids,
+    load_breast_cancer,
+    load_flchain,
+    load_gbsg2,
+    load_veterans_lung_cancer,
+    load_whas500,
+)
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import (
     brier_score,
@@ -30,7 +37,15 @@ def gbsg2():
     return x.assign(tgrade=x["tgrade"].astype(str).map(len).astype(float)), y
 
 
+def flchain():
+    """One in five of the 7,874 subjects, and the columns without gaps."""
+    x, y = load_flchain()
+    return x.drop(columns=["chapter", "creatinine"]).iloc[::5], y[::5]
+
+
 DATA_SETS = {
+    "breast_cancer": load_breast_cancer,
+    "flchain": flchain,
     "whas500": load_whas500,
     "gbsg2": gbsg2,
     "veteran": load_veterans_lung_cancer,

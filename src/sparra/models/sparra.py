@@ -1,7 +1,7 @@
 """SPARRA: sparsity-informed spatial aggregation with a variational gate."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import torch

@@ -1,62 +1,135 @@
-"""Reporting checklist: TRIPOD+AI, CLEAR and METRICS in short paraphrase, filled from what a run knows."""
+"""Reporting checklists: TRIPOD+AI, CLEAR and METRICS in short paraphrase, filled from what a run knows."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from io import StringIO
+from typing import Any
 
 import pandas as pd
 
 from sparra.report.results import METRIC_NAMES, MODALITY_NAMES, MODELS, StudyResults, in_order, modality_name
-from sparra.report.words import cohort_flow, protocol_sentences
+from sparra.report.words import USED_NAMES, cohort_flow, protocol_sentences
 
 NOT_REPORTED = "not reported"
+# Of versions.json: no software.
+_NO_SOFTWARE = ("note", "machine")
+_CLINICAL_BY_NAME = "Age, stage, grade and sex, as far as the table of subjects has them"
 
 
 def checklist(results: StudyResults) -> pd.DataFrame:
     """Return guideline, section, item and report of each item; what the run cannot know is ``not reported``.
 
-    The numbers are the guidelines' own: the 27 main items of TRIPOD+AI and the 30 of METRICS. Of CLEAR's 58 there is
-    a selection without numbers. The words are ours; the guidelines themselves are the authority.
+    All items under the guidelines' own numbers: the 52 of TRIPOD+AI with its sub-items (27 main items), the 58 of
+    CLEAR, the 30 of METRICS. The words are ours; the guidelines themselves are the authority.
+
+    Notes
+    -----
+    Collins et al., BMJ 385 (2024) e078378; Kocak et al., Insights Imaging 14:75 (2023); Kocak et al., Insights
+    Imaging 15:8 (2024).
     """
     text = (files("sparra.report") / "checklist.csv").read_text(encoding="utf-8")
     table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
-    known = _answers(results)
+    known = _cohort_answers(results) | _method_answers(results) | _result_answers(results)
     report = [known.get(key, "") or NOT_REPORTED for key in table.pop("answered_by")]
     return table.assign(report=report)
 
 
-def _answers(results: StudyResults) -> dict[str, str]:
+def _cohort_answers(results: StudyResults) -> dict[str, str]:
     flow = cohort_flow(results)
-    metrics = in_order(set(results.metrics["metric"]), METRIC_NAMES)
-    used = ", ".join(f"{number} {words}" for words, number in flow.by_modality)
-    packages = results.versions.get("packages", {})
-    splits = [path for path in results.digests if path.endswith("splits.csv")]
-    evaluation = results.settings.get("evaluation") or {}
-    models = ", ".join(in_order(set(results.metrics["model"]), MODELS))
-    screened = evaluation.get("screening_p") if isinstance(evaluation, dict) else None
-    sound = results.settings.get("protocol") == "sound"
-    kinds = in_order(set(results.metrics["modality"]), MODALITY_NAMES)
+    joint = "joint" in set(results.metrics["modality"])
+    kinds = [
+        (words, n) for words, n in flow.by_modality if n and (joint or words in (USED_NAMES["ct"], USED_NAMES["slide"]))
+    ]
+    used = ", ".join(f"{number} {words}" for words, number in kinds)
+    horizons = [f"{time:.4g}" for time in sorted(set(results.survival["horizon"]))]
+    outcome = f"Time to event in {results.flow['time_unit']}" if results.flow.get("time_unit") else ""
+    if outcome and horizons:
+        outcome += f"; risk by {', '.join(horizons)} {results.time_unit}"
+    followed = f"{flow.subjects_in} in, {flow.n_excluded} excluded, {flow.used} used"
     return {
-        "predictors": ", ".join(map(modality_name, kinds)),
-        "tuning": f"{models}; tuned in inner folds of the training part" if models and sound else models,
-        "imbalance": "Folds stratified by event; no resampling" if models else "",
-        "output": "Risk score, higher is worse; cut between low and high risk in settings.json" if models else "",
-        "screening": f"Univariate Cox p < {screened} in the training part" if screened else "",
-        "modalities": ", ".join(map(modality_name, kinds)) if len(kinds) > 1 else "",
-        "classical": ", ".join(name for name in ("CoxPH", "Coxnet") if name in set(results.metrics["model"])),
-        "guideline": "This checklist" if models else "",
-        "outcome": f"Time to event in {results.flow['time_unit']}" if results.flow.get("time_unit") else "",
+        "outcome": outcome,
         "size": f"{flow.used} subjects, {flow.events} events" if flow.used else "",
-        "missing": used,
-        "protocol": " ".join(protocol_sentences(results)) if len(results.metrics) else "",
-        "metrics": ", ".join(METRIC_NAMES.get(name, name) for name in metrics),
-        "versions": ", ".join(f"{name} {version}" for name, version in packages.items()),
-        "flow": f"{flow.subjects_in} in, {flow.n_excluded} excluded, {flow.used} used" if flow.subjects_in else "",
-        "intervals": "" if results.intervals.empty else "C-index: 95 % bootstrap over patients",
-        "calibration": "" if results.survival.empty else "Curve and ICI at the middle horizon, out-of-fold",
-        "settings": "settings.json" if results.settings else "",
-        "comparators": ", ".join(sorted(set(results.comparators["modality"]) - {"none"})),
-        "comparisons": "" if results.comparisons.empty else f"{len(results.comparisons)} paired comparisons",
-        "seed": str(results.settings.get("seed", "")),
-        "decision": "" if results.decision.empty else "Decision curves, out-of-fold",
-        "splits": ", ".join(splits),
+        "missing": f"Of {flow.used} subjects {used}; an image that is lacking takes no part" if used else "",
+        "flow": f"{followed}, {flow.events} events; median follow-up {flow.follow_up}" if flow.subjects_in else "",
     }
+
+
+def _method_answers(results: StudyResults) -> dict[str, str]:
+    """Return what settings and versions tell; without results they are no report of what was done."""
+    if results.metrics.empty:
+        return {}
+    evaluation = _mapping(results.settings.get("evaluation"))
+    paper = results.settings.get("protocol") == "paper"
+    models = ", ".join(in_order(set(results.metrics["model"]), MODELS))
+    kinds = in_order(set(results.metrics["modality"]), MODALITY_NAMES)
+    screened = _screening(evaluation, paper)
+    # Bags that were given bring no record of how they were made.
+    settings = "settings.json" if results.extracted else ""
+    ct = _mapping(results.settings.get("ct"))
+    hand_crafted = "ct" in results.extracted and "families" in _mapping(ct.get("encoder_options"))
+    versions = ", ".join(f"{name} {version}" for name, version in _software(results.versions).items())
+    tuned = "by the AUC in five inner folds" if paper else "by the C-index in inner folds of the training part"
+    cut = "the mean of the pooled test risks" if paper else f"the {evaluation.get('cut', 'median')} training risk"
+    sites = evaluation.get("leave_site_out")
+    clinical = evaluation.get("clinical")
+    protocol = " ".join(protocol_sentences(results))
+    has_clinical = "clinical" in set(results.comparators["modality"])
+    return {
+        "settings": settings,
+        "radiomics": "settings.json, ct" if hand_crafted else "",
+        "defaults": f"{settings} names every parameter, defaults included" if settings else "",
+        "predictors": f"Images: {', '.join(map(modality_name, kinds))}",
+        "choice": screened or "All; none screened",
+        "screening": screened,
+        "protocol": protocol,
+        "scaling": "Features less their mean over their standard deviation, of the training part",
+        "tuning": f"{models}; tuned {tuned}",
+        "models": f"{models}; {versions}" if versions else models,
+        "clusters": f"Each site ({sites}) tested apart" if sites else "",
+        "calculation": "By the fold's own model, out-of-fold: evaluation/predictions.csv",
+        "imbalance": "Folds stratified by event; no resampling",
+        "output": f"Risk score, higher is worse; cut between low and high risk at {cut}",
+        "extraction": f"{settings}; {versions}" if settings and versions else settings,
+        "software": f"sparra {results.versions.get('sparra', '')}" if hand_crafted else "",
+        "selection": "None was selected: all are reported",
+        "test": "Internal: test parts of the same cohort" + (", sites apart" if sites else ""),
+        "guideline": "This checklist",
+        "clinical": (", ".join(clinical) if clinical else _CLINICAL_BY_NAME) if has_clinical else "",
+        "modalities": ", ".join(map(modality_name, kinds)) + ("; compared" if len(kinds) > 1 else ""),
+        "classical": ", ".join(name for name in ("CoxPH", "Coxnet") if name in set(results.metrics["model"])),
+    }
+
+
+def _result_answers(results: StudyResults) -> dict[str, str]:
+    metrics = in_order(set(results.metrics["metric"]), METRIC_NAMES)
+    calibrated, decided = not results.survival.empty, not results.decision.empty
+    also = [name for name, there in (("calibration", calibrated), ("decision curves", decided)) if there]
+    comparators = [modality_name(name) for name in sorted(set(results.comparators["modality"]) - {"none"})]
+    utility = ["decision curves"] if comparators and decided else []
+    compared = f"{len(results.comparisons)} paired comparisons" if len(results.comparisons) else ""
+    test = "paired bootstrap, corrected resampled t-test, Holm" if compared else ""
+    return {
+        "metrics": ", ".join([*(METRIC_NAMES.get(name, name) for name in metrics), *(also if metrics else [])]),
+        "intervals": "" if results.intervals.empty else "C-index: 95 % bootstrap over patients; no subgroups",
+        "calibration": "Curve and ICI at the middle horizon, out-of-fold" if calibrated else "",
+        "comparators": ", ".join([*comparators, *utility]),
+        "comparisons": f"{compared}: {test}" if compared else "",
+        "compared": f"{', '.join(comparators)}; {compared}" if comparators and compared else "",
+    }
+
+
+def _screening(evaluation: Mapping[str, Any], paper: bool) -> str:
+    threshold = evaluation.get("screening_p")
+    if threshold:
+        return f"Univariate Cox p < {threshold} in the training part"
+    if paper:
+        return "Univariate Cox p < 0.2 in the training part, but for SPARRA (the protocol's default)"
+    return ""
+
+
+def _software(versions: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(version) for name, version in versions.items() if name not in _NO_SOFTWARE}
+
+
+def _mapping(content: object) -> Mapping[str, Any]:
+    return content if isinstance(content, Mapping) else {}

@@ -1,5 +1,7 @@
 """Bars of the C-index (the paper's Fig. 2) and Kaplan–Meier curves of risk groups (its Fig. 4)."""
 
+from textwrap import fill
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -14,6 +16,8 @@ from sparra.report.tables import ResultsTable
 from sparra.survival.groups import LogRank, kaplan_meier, log_rank
 
 CHANCE = 0.5
+# Letters of a title that fit above the axes.
+TITLE_WIDTH = 38
 GROUPS = (("low", LOW_RISK, "-"), ("high", HIGH_RISK, "--"))
 
 
@@ -97,7 +101,7 @@ def draw_kaplan_meier(patients: pd.DataFrame, title: str, time_unit: str) -> tup
                 summary.append(f"{name} risk: {chosen.sum()} patients, {event[chosen].sum()} events")
         axes.set(ylim=(0, 1.02), xlim=(0, float(time.max()) * 1.02), ylabel="Survival")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set_title(title, fontsize=10)
+        axes.set_title(fill(title, TITLE_WIDTH), fontsize=10)
         axes.legend(loc="upper right", frameon=False, fontsize=8, alignment="left")
         # Survival starts at 1, so the lower left corner is free.
         axes.text(0.03, 0.04, summary[0].partition(":")[0], transform=axes.transAxes, fontsize=8)

@@ -39,7 +39,7 @@ from sparra.report.results import (
 from sparra.report.settings import ReportSettings
 from sparra.report.tables import ResultsTable, Row, results_table
 from sparra.report.trust import check_rows, map_verdicts, planted_rows
-from sparra.report.words import as_yaml, cohort_flow, headline, protocol_sentences
+from sparra.report.words import added_value_sentences, as_yaml, cohort_flow, headline, protocol_sentences
 
 # The study room imports this one, so its layout is known here as a type only.
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def _content(
     source = mapped_model(layout, results.predictions, settings)
     return {
         "results": results,
+        "paper": results.settings.get("protocol") == "paper",
         "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,
         "headline": headline(table, results.predictions, results.intervals),
@@ -113,6 +114,7 @@ def _content(
         "curves": [shown for _, _, shown in curves],
         "further": [shown for _, _, shown in further],
         "comparisons": results.comparisons.to_dict("records"),
+        "added_value": added_value_sentences(results.added_value),
         "comparators": [
             {**row, "name": describe(row["modality"], row["aggregator"], row["model"])}
             for row in comparator_rows(results.comparators).to_dict("records")

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 
 # Okabe & Ito's palette, told apart by colour-blind readers; SPARRA has the page's accent.
 AGGREGATOR_COLOURS: Mapping[str, str] = {"mean": "#8c8c8c", "abmil": "#e69f00", "sparra": "#0072b2"}
-OTHER_COLOURS = ("#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+OTHER_COLOURS = ("#d55e00", "#56b4e9", "#009e73")
+# Okabe & Ito's purple and green look like the grey of ``mean`` to a deuteranope.
+CLINICAL_COLOUR = "#882255"
 LOW_RISK, HIGH_RISK = "#0072b2", "#d55e00"
 INK, QUIET = "#1f2933", "#6b7780"
 STYLE: dict[Any, Any] = {

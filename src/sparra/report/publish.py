@@ -51,10 +51,12 @@ def further_figures(results: StudyResults, table: ResultsTable) -> Iterator[tupl
         return
     for modality in in_order(set(results.survival["modality"]), ("ct", "slide", "joint")):
         where = f"{modality_name(modality)}, {models[0]}"
+        survival = pd.concat([results.survival, results.comparator_survival], ignore_index=True)
+        auc = pd.concat([results.auc, results.comparator_auc], ignore_index=True)
         drawn: dict[str, Figure | None] = {
-            "calibration": draw_calibration(results.survival, modality, models[0], results.time_unit),
+            "calibration": draw_calibration(survival, modality, models[0], results.time_unit),
             "decision": draw_decision(results.decision, modality, models[0], results.time_unit),
-            "auc": draw_auc(results.auc, modality, models[0], results.time_unit),
+            "auc": draw_auc(auc, modality, models[0], results.time_unit),
         }
         titles = {"calibration": "Calibration", "decision": "Net benefit", "auc": "Time-dependent AUC"}
         yield from ((f"{k}_{modality}", f"{titles[k]}, {where}", f) for k, f in drawn.items() if f is not None)

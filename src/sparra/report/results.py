@@ -27,9 +27,13 @@ SURVIVAL_COLUMNS = (
 AUC_COLUMNS = ("modality", "aggregator", "model", "repeat", "fold", "at", "auc")
 DECISION_COLUMNS = ("modality", "aggregator", "model", "horizon", "threshold", "net_benefit", "treat_all", "reason")
 COMPARISON_COLUMNS = ("question", "sentence")
+ADDED_COLUMNS = (
+    "modality", "aggregator", "covariates", "n_subjects", "n_events", "chi_square", "df", "p", "hazard_ratio", "lower",
+    "upper", "reason",
+)  # fmt: skip
 NUMBERS = (
     "value", "time", "risk", "fold", "repeat", "c_index", "lower", "upper", "horizon", "survival", "at", "auc",
-    "threshold", "net_benefit", "treat_all",
+    "threshold", "net_benefit", "treat_all", "chi_square", "df", "p", "hazard_ratio",
 )  # fmt: skip
 
 MODALITY_NAMES = {"ct": "CT", "slide": "Slides", "joint": "CT + slides"}
@@ -53,8 +57,13 @@ class StudyResults:
         methods and of what they are held against.
     comparators : DataFrame
         Metrics of what the methods are held against; columns as `metrics`.
-    survival, auc, decision, comparisons : DataFrame
-        Predicted survival at the horizons, time-dependent AUC, net benefit, comparisons in sentences.
+    survival, auc, decision, comparisons, added_value : DataFrame
+        Predicted survival at the horizons, time-dependent AUC, net benefit, comparisons in sentences, the likelihood
+        ratios of imaging beside the clinical covariates.
+    comparator_survival, comparator_auc : DataFrame
+        As `survival` and `auc`, of what the methods are held against.
+    extracted : tuple of str
+        Modalities of which the study itself extracted features; of the others it was given bags.
     digests : mapping of str to str
         SHA-256 of the files that hold the results, by their path in the folder.
     """
@@ -73,6 +82,10 @@ class StudyResults:
     auc: pd.DataFrame
     decision: pd.DataFrame
     comparisons: pd.DataFrame
+    added_value: pd.DataFrame
+    comparator_survival: pd.DataFrame
+    comparator_auc: pd.DataFrame
+    extracted: tuple[str, ...]
     digests: Mapping[str, str]
 
     @property
@@ -100,6 +113,10 @@ def read_results(layout: "StudyLayout") -> StudyResults:
         auc=_read_table(layout.evaluation_table("auc"), AUC_COLUMNS),
         decision=_read_table(layout.decision, DECISION_COLUMNS),
         comparisons=_read_table(layout.comparisons, COMPARISON_COLUMNS),
+        added_value=_read_table(layout.added_value, ADDED_COLUMNS),
+        comparator_survival=_read_table(layout.comparator_table("survival"), SURVIVAL_COLUMNS),
+        comparator_auc=_read_table(layout.comparator_table("auc"), AUC_COLUMNS),
+        extracted=_extracted(layout),
         digests={str(path.relative_to(layout.root)): sha256_of(path) for path in files if path.exists()},
     )
 
@@ -107,7 +124,7 @@ def read_results(layout: "StudyLayout") -> StudyResults:
 def modality_name(modality: str) -> str:
     """Return a modality, or the kind of a comparator, as the page writes it."""
     if modality.startswith("clinical + "):
-        return f"Clinical + {modality_name(modality[11:])}"
+        return f"Clinical + {in_sentence(modality[11:])}"
     return (MODALITY_NAMES | COMPARATOR_NAMES).get(modality, modality)
 
 
@@ -120,9 +137,15 @@ def describe(modality: str, aggregator: str, model: str) -> str:
     if modality == "late fusion":
         return f"late fusion of {aggregator_name(aggregator)}"
     if modality.startswith("clinical + "):
-        return f"the clinical model with {aggregator_name(aggregator)} on {modality_name(modality[11:])}"
+        return f"the clinical model with {aggregator_name(aggregator)} on {in_sentence(modality[11:])}"
     end = "its network's own risk" if model == NETWORK else model
-    return f"{aggregator_name(aggregator)} on {modality_name(modality)} with {end}"
+    return f"{aggregator_name(aggregator)} on {in_sentence(modality)} with {end}"
+
+
+def in_sentence(modality: str) -> str:
+    """Return the name of a modality as it stands inside a sentence: ``slides``, but ``CT``."""
+    name = modality_name(modality)
+    return f"{name[0].lower()}{name[1:]}" if name[1:2].islower() else name
 
 
 def aggregator_name(aggregator: str) -> str:
@@ -146,6 +169,23 @@ def arms(table: pd.DataFrame) -> list[tuple[str, str]]:
     modalities = in_order((modality for modality, _ in pairs), MODALITY_NAMES)
     aggregators = in_order((aggregator for _, aggregator in pairs), AGGREGATOR_NAMES)
     return [(m, a) for m in modalities for a in aggregators if (m, a) in pairs]
+
+
+def _extracted(layout: "StudyLayout") -> tuple[str, ...]:
+    """Return the modalities with an image whose features come from the image and not from a bag that was given.
+
+    The sidecar of the former has the settings of an encoder.
+    """
+    folders = {modality: layout.root / "features" / modality for modality in ("ct", "slide")}
+    return tuple(
+        modality
+        for modality, folder in folders.items()
+        if any(_encoded(_read_mapping(path)) for path in folder.glob("*.done.json"))
+    )
+
+
+def _encoded(sidecar: Mapping[str, Any]) -> bool:
+    return "encoder_options" in ((sidecar.get("parameters") or {}).get("settings") or {})
 
 
 def _read_mapping(path: Path) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sparra.report.results import StudyResults, describe
+from sparra.report.results import StudyResults, aggregator_name, describe, in_sentence
 from sparra.report.tables import Cell, ResultsTable
 from sparra.survival.groups import kaplan_meier
 from sparra.survival.summary import AVERAGE
@@ -142,6 +142,30 @@ def _number(key: tuple[str, str, str], cells: Mapping[tuple[str, str, str], Cell
         return f"{cell.text} (95 % CI {row['lower']:.3f} to {row['upper']:.3f})"
     spread = f"SD {cell.subscript} over {cell.n_folds} folds" if cell.subscript else f"{cell.n_folds} fold"
     return f"{cell.text} ({spread})"
+
+
+def added_value_sentences(added: pd.DataFrame) -> list[str]:
+    """Say for each network what its out-of-fold risk adds to the clinical covariates.
+
+    Parameters
+    ----------
+    added : DataFrame
+        ``evaluation/added_value.csv``.
+    """
+    sentences = []
+    for row in added.to_dict("records"):
+        subject = f"{aggregator_name(row['aggregator'])} on {in_sentence(row['modality'])}"
+        if not np.isfinite(row["p"]):
+            sentences.append(f"{subject}: no test ({row['reason']}).")
+            continue
+        p = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.2g}"
+        against = " but the risk points the wrong way" if row["hazard_ratio"] < 1 else ""
+        sentences.append(
+            f"{subject}, beside {row['covariates'].replace(' ', ', ')}: likelihood ratio {row['chi_square']:.2f} on "
+            f"{row['df']:.0f} degree of freedom, {p}{against}; hazard ratio of one standard deviation of the risk "
+            f"{row['hazard_ratio']:.2f} (95 % interval {row['lower']:.2f} to {row['upper']:.2f})."
+        )
+    return sentences
 
 
 def protocol_sentences(results: StudyResults) -> list[str]:

@@ -38,7 +38,7 @@ CALIBRATION_COLUMNS = [
 ]  # fmt: skip
 DECISION_COLUMNS = [*KEYS, "horizon", "threshold", "net_benefit", "treat_all", "reason"]
 ADDED_COLUMNS = [
-    "modality", "aggregator", "covariates", "n_subjects", "n_events", "chi_square", "df", "p",
+    "modality", "aggregator", "covariates", "n_subjects", "n_events", "chi_square", "df", "p", "p_uncorrected",
     "hazard_ratio", "lower", "upper", "reason",
 ]  # fmt: skip
 _Pair = tuple[str, Name, Name]
@@ -172,7 +172,7 @@ def judge_probabilities(survival: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
         follow_up = FollowUp(once["time"].to_numpy(float), once["event"].to_numpy(bool))
         predicted = SurvivalCurves(np.array([horizon]), once["survival"].to_numpy(float)[:, None])
         named = dict(zip(KEYS, map(str, name), strict=True))
-        found = asdict(calibrate(follow_up, predicted, horizon))
+        found = asdict(calibrate(follow_up, _without_folds(once, predicted), horizon))
         calibrations.append({**named, **{c: found[c] for c in CALIBRATION_COLUMNS if c in found}})
         curve = decision_curve(follow_up, predicted, horizon, THRESHOLDS)
         benefit = pd.DataFrame(
@@ -183,8 +183,22 @@ def judge_probabilities(survival: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
     return pd.DataFrame(calibrations, columns=CALIBRATION_COLUMNS), decision
 
 
+def _without_folds(once: pd.DataFrame, predicted: SurvivalCurves) -> SurvivalCurves:
+    """Return the mean for all where a fold's patients have one prediction, as by the Kaplan–Meier null.
+
+    Such predictions differ by the luck of the training parts alone: the fewer events in one, the more in its test
+    part. A slope of that would be no calibration.
+    """
+    if (once.groupby("fold")["survival"].nunique() > 1).any():
+        return predicted
+    return SurvivalCurves(predicted.times, np.full_like(predicted.values, predicted.values.mean()))
+
+
 def added_values(predictions: pd.DataFrame, subjects: pd.DataFrame, covariates: list[Covariate]) -> pd.DataFrame:
-    """Return the likelihood ratio of clinical + imaging against clinical for each network's out-of-fold risk."""
+    """Return the likelihood ratio of clinical + imaging against clinical for each network's out-of-fold risk.
+
+    `p` is corrected for what the folds share, `p_uncorrected` that of the chi-square; see `AddedValue`.
+    """
     rows = []
     own = predictions[(predictions["model"] == NETWORK)] if covariates else predictions.iloc[:0]
     for key, table in own.groupby(["modality", "aggregator"], sort=False):
@@ -202,6 +216,6 @@ def added_values(predictions: pd.DataFrame, subjects: pd.DataFrame, covariates: 
             continue
         test = found.likelihood_ratio
         row |= {"covariates": " ".join(found.columns), "n_events": found.n_events, "reason": test.reason}
-        row |= {"chi_square": test.statistic, "df": test.df, "p": test.p}
+        row |= {"chi_square": test.statistic, "df": test.df, "p": found.p, "p_uncorrected": test.p}
         rows.append(row | {"hazard_ratio": found.hazard_ratio, "lower": found.lower, "upper": found.upper})
     return pd.DataFrame(rows, columns=ADDED_COLUMNS)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from sparra.errors import UserError
 from sparra.survival.clinical import Covariate, fit_clinical_design
-from sparra.survival.concordance import weighted_c
+from sparra.survival.concordance import mean_over_folds, weighted_c_by_fold
 from sparra.survival.cox import LikelihoodRatio, fit_cox, likelihood_ratio
 from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores, require_risk
 
@@ -157,7 +157,8 @@ def c_difference(
     labels = np.zeros(n) if fold is None else np.asarray(fold)
     counts = np.random.default_rng([_STREAM, seed]).multinomial(n, np.full(n, 1.0 / n), size=n_resamples)
     weights = np.vstack([np.ones(n), counts.astype(np.float64)])
-    values = [_mean_c(follow_up, require_risk(risk, n).values, labels, weights) for risk in (first, second)]
+    risks = [require_risk(risk, n).values for risk in (first, second)]
+    values = [mean_over_folds(weighted_c_by_fold(follow_up, risk, labels, weights)) for risk in risks]
     if not np.isfinite(values[0][0]):
         nan = math.nan
         return CDifference(nan, nan, nan, nan, nan, "no two subjects of a fold can be compared")
@@ -173,14 +174,3 @@ def standardised_within(values: FloatArray, group: NDArray[np.generic]) -> Float
     centred = values - table.transform("mean").to_numpy()
     result: FloatArray = np.divide(centred, spread, out=np.zeros(len(values)), where=spread > 0)
     return result
-
-
-def _mean_c(follow_up: FollowUp, risk: FloatArray, labels: NDArray[np.generic], weights: FloatArray) -> FloatArray:
-    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    values = np.vstack([weighted_c(follow_up[part], risk[part], weights[:, part]) for part in rows])
-    known = np.isfinite(values)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    mean: FloatArray = np.divide(
-        total, known.sum(axis=0), out=np.full(values.shape[1], np.nan), where=known.any(axis=0)
-    )
-    return mean

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from sparra.survival.concordance import weighted_c
+from sparra.survival.concordance import mean_over_folds, weighted_c_by_fold
 from sparra.survival.outcomes import FloatArray, FollowUp
 
 METHOD = ["modality", "aggregator", "model"]
@@ -56,20 +56,11 @@ def _names(method: Hashable) -> tuple[Hashable, ...]:
 
 
 def _interval(table: pd.DataFrame, subjects: np.ndarray, weights: FloatArray) -> tuple[float, float, float, str]:
-    folds = [
-        weighted_c(
-            FollowUp(fold["time"].to_numpy(), fold["event"].to_numpy()),
-            fold["risk"].to_numpy(dtype=np.float64),
-            weights[:, np.searchsorted(subjects, fold["subject_id"].astype(str))],
-        )
-        for _, fold in table.groupby("fold")
-    ]
-    values = np.vstack(folds)
-    defined = np.isfinite(values)
-    n_defined = defined.sum(axis=0)
-    total = np.where(defined, values, 0.0).sum(axis=0)
-    mean = np.divide(total, n_defined, out=np.full(len(total), np.nan), where=n_defined > 0)
-    if n_defined[0] == 0:
+    follow_up = FollowUp(table["time"].to_numpy(), table["event"].to_numpy())
+    mine = weights[:, np.searchsorted(subjects, table["subject_id"].astype(str))]
+    risk = table["risk"].to_numpy(dtype=np.float64)
+    mean = mean_over_folds(weighted_c_by_fold(follow_up, risk, table["fold"].to_numpy(), mine))
+    if not np.isfinite(mean[0]):
         return math.nan, math.nan, math.nan, "no two subjects of a fold can be compared"
     lower, upper = np.nanpercentile(mean[1:], _PERCENTILES)
     return float(mean[0]), float(lower), float(upper), ""

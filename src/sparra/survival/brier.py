@@ -46,8 +46,8 @@ class BrierSummary(NamedTuple):
 def brier_scores(train: FollowUp, test: FollowUp, survival: SurvivalCurves) -> FloatArray:
     """Return the Brier score at each of the curves' times, weighted for censoring; shape (T,).
 
-    The censoring distribution is estimated on `train`. Defined, unlike scikit-survival's, before the
-    first follow-up time of the test part.
+    The censoring distribution is estimated on `train`; where it leaves nobody under observation the score is not
+    finite. Defined, unlike scikit-survival's, before the first follow-up time of the test part.
 
     Notes
     -----
@@ -56,15 +56,16 @@ def brier_scores(train: FollowUp, test: FollowUp, survival: SurvivalCurves) -> F
     require_survival(survival, len(test))
     censoring = CensoringDistributionEstimator().fit(train.structured())
     weight_of_case = np.zeros(len(test))
-    if test.event.any():
-        weight_of_case[test.event] = 1.0 / censoring.predict_proba(test.time[test.event])
-    weight_of_control = 1.0 / censoring.predict_proba(survival.times)
     alive = test.time[:, None] > survival.times[None, :]
     case = ~alive & test.event[:, None]
-    squared_error = (
-        case * weight_of_case[:, None] * survival.values**2
-        + alive * weight_of_control[None, :] * (1.0 - survival.values) ** 2
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if test.event.any():
+            weight_of_case[test.event] = 1.0 / censoring.predict_proba(test.time[test.event])
+        weight_of_control = 1.0 / censoring.predict_proba(survival.times)
+        squared_error = (
+            case * weight_of_case[:, None] * survival.values**2
+            + alive * weight_of_control[None, :] * (1.0 - survival.values) ** 2
+        )
     mean: FloatArray = squared_error.mean(axis=0)
     return mean
 

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from sparra.errors import UserError
-from sparra.survival.concordance import weighted_c
+from sparra.survival.concordance import mean_over_folds, weighted_c_by_fold
 from sparra.survival.outcomes import FloatArray, FollowUp
 
 KEYS = ["fold", "subject_id"]
 _PERCENTILES = (2.5, 97.5)
+_ROUNDING = 1e-12
 # A stream of its own: a bare seed would tie these draws to whatever else was drawn from it.
 _STREAM = 8
 
@@ -83,12 +84,10 @@ def compare_predictions(
         return _undefined(0, 0, "the methods were tested on no patient in common")
     draws = np.random.default_rng([_STREAM, seed]).multinomial(n, np.full(n, 1.0 / n), size=n_resamples)
     weights = np.vstack([np.ones(n), draws.astype(np.float64)])
-    parts = []
-    for _, rows in both.assign(place=place).groupby("fold"):
-        follow_up = FollowUp(rows["time"].to_numpy(), rows["event"].to_numpy())
-        mine = weights[:, rows["place"].to_numpy()]
-        parts.append([weighted_c(follow_up, rows[f"risk_{k}"].to_numpy(dtype=np.float64), mine) for k in (1, 2)])
-    values = np.array(parts)  # (folds, 2, 1 + draws)
+    follow_up = FollowUp(both["time"].to_numpy(), both["event"].to_numpy())
+    fold, risks = both["fold"].to_numpy(), [both[f"risk_{k}"].to_numpy(dtype=np.float64) for k in (1, 2)]
+    by_method = [weighted_c_by_fold(follow_up, risk, fold, weights[:, place]) for risk in risks]
+    values = np.stack(by_method, axis=1)  # (folds, 2, 1 + draws)
     values = values[np.isfinite(values[:, 0, 0])]
     if len(values) == 0:
         return _undefined(n, 0, "no two patients of a fold can be compared")
@@ -96,12 +95,7 @@ def compare_predictions(
 
 
 def _compared(values: FloatArray, n_patients: int, test_to_train: float) -> PairedComparison:
-    # A draw may leave a fold without a comparable pair: that fold takes no part in it. Never all of them, in effect.
-    defined = np.isfinite(values)
-    count = defined.sum(axis=0)
-    means = np.divide(
-        np.where(defined, values, 0.0).sum(axis=0), count, out=np.full(count.shape, np.nan), where=count > 0
-    )
+    means = mean_over_folds(values)
     difference = means[0] - means[1]
     draws = difference[1:][np.isfinite(difference[1:])]
     lower, upper = np.percentile(draws, _PERCENTILES) if draws.size else (math.nan, math.nan)
@@ -156,8 +150,9 @@ def corrected_resampled_t_test(differences: ArrayLike, test_to_train: float) -> 
     if n < 2:
         return math.nan, math.nan, "the test over folds needs at least two"
     variance = values.var(ddof=1)
-    if variance == 0:
-        same = values[0] == 0
+    # Equal differences differ by rounding, which would make t as large as one likes.
+    if np.ptp(values) <= _ROUNDING:
+        same = abs(values[0]) <= _ROUNDING
         return math.nan, math.nan, "the methods rank alike in every fold" if same else "the folds do not differ"
     t = float(values.mean() / math.sqrt((1.0 / n + test_to_train) * variance))
     return t, float(2.0 * stats.t.sf(abs(t), n - 1)), ""

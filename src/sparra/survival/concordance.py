@@ -1,6 +1,7 @@
 """Harrell's C on pair matrices: what tuning, evaluation and the bootstrap share."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sparra.survival.outcomes import BoolArray, FloatArray, FollowUp
 
@@ -49,3 +50,29 @@ def weighted_c(follow_up: FollowUp, risk: FloatArray, weights: FloatArray) -> Fl
     undefined = np.full(len(weights), np.nan)
     ratio: FloatArray = np.divide(numerator, denominator, out=undefined, where=denominator > 0)
     return ratio
+
+
+def weighted_c_by_fold(follow_up: FollowUp, risk: FloatArray, fold: ArrayLike, weights: FloatArray) -> FloatArray:
+    """Return `weighted_c` within each fold, shape (folds, B): risks of different folds are not on one scale.
+
+    Parameters
+    ----------
+    follow_up : FollowUp
+        One row a subject and fold.
+    risk : ndarray, shape (n,)
+    fold : array-like, shape (n,)
+    weights : ndarray, shape (B, n)
+        The same for all rows of a subject.
+    """
+    labels = np.asarray(fold)
+    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return np.vstack([weighted_c(follow_up[part], risk[part], weights[:, part]) for part in rows])
+
+
+def mean_over_folds(values: FloatArray) -> FloatArray:
+    """Return the mean over the first axis, of what is defined: a draw may leave a fold without a comparable pair."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    mean: FloatArray = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return mean

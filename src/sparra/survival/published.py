@@ -12,7 +12,7 @@ from sksurv.exceptions import NoComparablePairException
 from sksurv.metrics import concordance_index_ipcw, cumulative_dynamic_auc
 
 from sparra.errors import UserError
-from sparra.survival.brier import brier_scores
+from sparra.survival.brier import brier_scores, censoring_obstacle, integral
 from sparra.survival.metrics import c_index
 from sparra.survival.models import FittedSurvivalModel, fit_ranked
 from sparra.survival.outcomes import FloatArray, FollowUp, MetricValue, RiskScores, SurvivalCurves, defined, undefined
@@ -87,8 +87,9 @@ def tune_by_auc(
 ) -> Tuning:
     """Choose the candidate of the highest mean AUC over five shuffled folds.
 
-    A fold whose AUC is undefined (a time of the grid lies outside its follow-up) takes no part; it is
-    so for all candidates.
+    A fold whose AUC is undefined (a time of the grid lies outside its follow-up, or before its first event) takes no
+    part; it is so for all candidates. scikit-survival refuses the former and makes the latter NaN, which in the
+    released code leaves the first candidate of the grid as the best.
 
     Parameters
     ----------
@@ -112,9 +113,14 @@ def tune_by_auc(
             risks = model.candidate_risks(training, follow_up[inside], heldout, grid, _MODEL_SEED)
             failures = risks.failures | failures
             try:
-                scores.append(_candidate_aucs(follow_up[inside], follow_up[held_out], risks.values, times))
+                aucs = _candidate_aucs(follow_up[inside], follow_up[held_out], risks.values, times)
             except ValueError as error:
                 reason = str(error)
+                continue
+            if np.isnan(aucs).all():
+                reason = _obstacle_to_auc(follow_up[held_out], times) or "no candidate could be fitted"
+            else:
+                scores.append(aucs)
     if not scores:
         raise UserError(f"the AUC that tunes the model is undefined in every inner fold: {reason}")
     means = np.mean(scores, axis=0)
@@ -130,8 +136,19 @@ def _candidate_aucs(train: FollowUp, test: FollowUp, risks: FloatArray, times: F
     aucs = np.full(risks.shape[1], np.nan)
     for place, column in enumerate(risks.T):
         if np.isfinite(column).all():
-            aucs[place] = cumulative_dynamic_auc(train.structured(), test.structured(), column, times)[1]
+            aucs[place] = _mean_auc(train, test, column, times)
     return aucs
+
+
+def _mean_auc(train: FollowUp, test: FollowUp, risk: FloatArray, times: FloatArray) -> float:
+    """Return scikit-survival's mean AUC; NaN, without its warning, where a time lies before the first event."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(cumulative_dynamic_auc(train.structured(), test.structured(), risk, times)[1])
+
+
+def _obstacle_to_auc(test: FollowUp, times: FloatArray) -> str:
+    first = test.time[test.event].min(initial=np.inf)
+    return f"no event of the test part by the first evaluation time {times[0]:g}" if first > times[0] else ""
 
 
 def paper_times(test: FollowUp, time_unit: str) -> FloatArray:
@@ -161,7 +178,8 @@ def evaluate_paper_fold(
     except (NoComparablePairException, ValueError) as error:
         values["c_ipcw"] = undefined(str(error))
     try:
-        values["c_auc"] = defined(cumulative_dynamic_auc(known, asked, risk.values, times)[1])
+        auc = defined(_mean_auc(train, test, risk.values, times))
+        values["c_auc"] = auc if np.isfinite(auc.value) else undefined(_obstacle_to_auc(test, times) or auc.reason)
     except ValueError as error:
         values["c_auc"] = undefined(str(error))
     values["ibs"] = _integrated_brier(train, test, survival)
@@ -177,8 +195,8 @@ def _integrated_brier(train: FollowUp, test: FollowUp, survival: SurvivalCurves 
         scores = brier_scores(train, test, survival)
     except ValueError as error:
         return undefined(str(error))
-    span = survival.times[-1] - survival.times[0]
-    return defined(np.trapezoid(scores, survival.times) / span)
+    score = defined(integral(survival.times, scores))
+    return score if np.isfinite(score.value) else undefined(censoring_obstacle(train, test, survival.times))
 
 
 def pooled_mean_groups(predictions: pd.DataFrame) -> pd.Series:
