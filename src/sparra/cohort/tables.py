@@ -5,9 +5,10 @@ import hashlib
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sparra.cohort.followup import parse_event, parse_time
 from sparra.cohort.problems import Problem
@@ -142,7 +143,7 @@ def read_table(path: Path, required: Iterable[str]) -> Table:
         raise UserError(f"the table cannot be read after row {len(table.rows) + 1} ({error})", path, mend) from None
 
 
-def _read_rows(reader: Iterator[list[str]], required: Iterable[str], path: Path, table: Table) -> Table:
+def _read_rows(reader: Any, required: Iterable[str], path: Path, table: Table) -> Table:
     columns = [name.strip() for name in next(reader, [])]
     _check_columns(columns, required, path)
     for cells in reader:

@@ -70,7 +70,7 @@ def predict_cohort(images: Path, model: Model, folder: Path, track: Track) -> li
             labels, confidence = segment_ct(ct, model, track, f"{record.subject_id} ({turn})")
             delivery.write(record, ct, labels, provenance, confidence)
         elif left == "judge":
-            _judge_corrected(record, delivery, provenance["image_sha256"])
+            _judge_corrected(record, delivery)
 
     return _for_each_ct(images, delivery, segment, lambda record: None)
 
@@ -151,12 +151,12 @@ def take_over_masks(
             ct, voxels = _merged(record, original, labels)
             delivery.write(record, ct, voxels, provenance, with_kidney=KIDNEY in labels)
         elif left == "judge":
-            _judge_corrected(record, delivery, provenance["image_sha256"])
+            _judge_corrected(record, delivery)
 
     return _for_each_ct(images, delivery, take_over, find, track)
 
 
-def _judge_corrected(record: ImageRecord, delivery: Delivery, image_sha256: str) -> None:
+def _judge_corrected(record: ImageRecord, delivery: Delivery) -> None:
     """Draw and judge a mask that somebody corrected where it lay."""
     mask = delivery.mask(record.key)
     try:
@@ -164,7 +164,7 @@ def _judge_corrected(record: ImageRecord, delivery: Delivery, image_sha256: str)
     except UserError as error:
         mend = "Correct it, or delete it to have it made anew"
         raise UserError(f"the mask was changed by hand, and {error.what}", mask, mend) from None
-    delivery.judge(record, ct, labels, image_sha256)
+    delivery.judge(record, ct, labels, sha256_of(record.path))
 
 
 def mask_by_name(folder: Path, record: ImageRecord) -> Path | None:
