@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,10 @@ def test_the_hash_of_a_file_is_sha256_and_that_of_a_folder_sees_names_and_conten
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     before = sha256_of(tmp_path)
+    foreign = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    foreign.write_bytes(b"a name that is no UTF-8")
+    assert sha256_of(tmp_path) != before
+    foreign.unlink()
     (tmp_path / "abc").rename(tmp_path / "abd")
     renamed = sha256_of(tmp_path)
     (tmp_path / "abd").write_bytes(b"abx")

@@ -1,3 +1,5 @@
+from importlib.metadata import EntryPoint
+
 import pytest
 
 from sparra.errors import UserError
@@ -13,6 +15,18 @@ def test_a_name_is_found_listed_and_taken_once() -> None:
     assert "one" in registry
     with pytest.raises(ValueError, match="registered twice"):
         registry.register("one")(3)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [("sparra_no_such_package:thing", "ModuleNotFoundError"), ("sparra.files:sha256_of", "twice")]
+)
+def test_a_broken_plugin_is_one_sentence(monkeypatch: pytest.MonkeyPatch, value: str, reason: str) -> None:
+    registry: Registry[int] = Registry("number", "sparra.tests_none")
+    registry.register("one")(1)
+    plugin = EntryPoint("one" if reason == "twice" else "two", value, "sparra.tests_none")
+    monkeypatch.setattr("sparra.registry.entry_points", lambda group: [plugin])
+    with pytest.raises(UserError, match=f"of another package cannot be loaded .*{reason}"):
+        registry["one"]
 
 
 def test_a_mistyped_name_is_answered_with_the_nearest() -> None:

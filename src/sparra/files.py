@@ -53,7 +53,7 @@ def sha256_of(path: Path) -> str:
     if path.is_dir():
         for child in sorted(path.rglob("*")):
             if child.is_file():
-                digest.update(str(child.relative_to(path)).encode())
+                digest.update(os.fsencode(child.relative_to(path)))
                 digest.update(bytes.fromhex(sha256_of(child)))
         return digest.hexdigest()
     with path.open("rb") as handle:

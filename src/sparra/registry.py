@@ -70,8 +70,14 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def _load_plugins(self) -> None:
+        """File what other packages offer; one that cannot be imported, or takes a name anew, is a `UserError`."""
         if self._plugins_loaded:
             return
         self._plugins_loaded = True
         for plugin in entry_points(group=self.group):
-            self.register(plugin.name)(plugin.load())
+            try:
+                self.register(plugin.name)(plugin.load())
+            except Exception as error:  # It is another package's code.
+                what = f"the {self.kind} '{plugin.name}' of another package cannot be loaded"
+                mend = "Update that package or take it out of this environment"
+                raise UserError(f"{what} ({type(error).__name__}: {error})", plugin.value, mend) from error

@@ -201,6 +201,15 @@ def clam_patched_again(folder: Path) -> Path:
     return made.path
 
 
+@broken("is truncated: it holds features of 1 of the 8 patches")
+def clam_one_number(folder: Path) -> Path:
+    made = layouts.clam(folder, values(), TILES, MPP)
+    path = made.path.parents[1] / "pt_files" / "s1.pt"
+    path.parent.mkdir(exist_ok=True)
+    torch.save(torch.tensor(1.0), path)
+    return path
+
+
 @broken("its coordinates differ from those in patches/s1.h5")
 def clam_of_another_run(folder: Path) -> Path:
     made = layouts.clam(folder, values(), TILES, MPP)
@@ -282,6 +291,13 @@ def zarr_of_pickles(folder: Path) -> Path:
     described.write_text(json.dumps(content))
     chunk = made.path / "features" / "0.0"
     chunk.write_bytes(pickle.dumps(_Payload(folder / "code-ran")))
+    return made.path
+
+
+@broken("'.zarray' of 'coordinates' describes no array")
+def zarr_described_by_a_list(folder: Path) -> Path:
+    made = layouts.tiatoolbox_zarr(folder, values(), TILES, MPP)
+    (made.path / "coordinates" / ".zarray").write_text("[]")
     return made.path
 
 
@@ -382,6 +398,12 @@ def numpy_nan_positions(folder: Path) -> Path:
 @broken("column 'comment' holds something other than numbers")
 def csv_with_words(folder: Path) -> Path:
     (folder / "s1.csv").write_text("f0,f1,comment\n1,2,good\n3,4,bad\n")
+    return folder / "s1.csv"
+
+
+@broken("positions lack column 'y'")
+def csv_with_half_a_position(folder: Path) -> Path:
+    (folder / "s1.csv").write_text("x,f0,f1\n1,2,3\n3,4,5\n")
     return folder / "s1.csv"
 
 

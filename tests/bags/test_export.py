@@ -1,5 +1,6 @@
 """TRIDENT's layout: what is written, and that it comes back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -147,3 +148,19 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     printed = capsys.readouterr().out
     assert "1 bags exported" in printed
     assert "export failed" in printed
+
+
+def test_corners_are_in_pixels_of_each_axis_where_pixels_are_not_square(tmp_path: Path) -> None:
+    bag = own_bag(mpp=0.25)
+    slide = {**bag.provenance["slide"], "mpp_y": 0.26}
+    path = write_trident(tmp_path, "s1", replace(bag, provenance={**bag.provenance, "slide": slide}))
+    with h5py.File(path) as file:
+        corners = file["coords"][()]
+    np.testing.assert_allclose(corners + 256, bag.positions / (0.25, 0.26), atol=0.5)
+
+
+def test_two_bags_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        write_bag(tmp_path / folder / "s1.h5", own_bag())
+    with pytest.raises(UserError, match="1 names stand for several bags, first 's1'"):
+        bags_in(tmp_path)

@@ -63,6 +63,22 @@ def test_tiles_and_features_are_joined_by_id(tmp_path: Path, mpp: float) -> None
 
 
 @with_pyarrow
+@pytest.mark.parametrize(
+    ("ids", "sentence"),
+    [(["a", "b", "c", "d", "e"], "are no numbers"), ([0, 1, 2, 3, 9], "not among the tiles"), ([], "are no numbers")],
+)
+def test_tiles_that_do_not_fit_are_one_sentence(tmp_path: Path, ids: list[Any], sentence: str) -> None:
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    path, _ = store(tmp_path, 0.5)
+    columns = {"tile_id": ids, "x": list(range(len(ids))), "y": list(range(len(ids)))}
+    write_table(pyarrow.table(columns), path / "shapes" / "tiles" / "shapes.parquet")
+    with pytest.raises(UserError, match=sentence):
+        import_bag(path, "slide")
+
+
+@with_pyarrow
 def test_one_of_several_encoders_is_chosen(tmp_path: Path) -> None:
     path, _ = store(tmp_path, 0.5, ("uni", "gpfm"))
     write_tiles(path, 0.5)

@@ -36,6 +36,13 @@ def test_tensor_becomes_a_bag(tmp_path: Path, dtype: torch.dtype, shape: tuple[i
     assert bag.provenance["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_column_without_a_name_is_no_feature(tmp_path: Path) -> None:
+    (tmp_path / "s1.csv").write_text(",f0,f1\n0,0.5,1.5\n1,2.5,3.5\n")
+    bag = import_bag(tmp_path / "s1.csv", "slide")
+    assert bag.feature_names == ("f0", "f1")
+    np.testing.assert_array_equal(bag.features, [[0.5, 1.5], [2.5, 3.5]])
+
+
 def test_transposed_tensor_keeps_its_values(tmp_path: Path) -> None:
     torch.save(torch.arange(6.0).reshape(2, 3).T, tmp_path / "bag.pt")
     bag = import_bag(tmp_path / "bag.pt", "ct")

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -147,3 +149,15 @@ def test_foreign_and_other_versions_are_refused(tmp_path: Path) -> None:
         file["features"][0, 0] = np.nan
     with pytest.raises(UserError, match=r"other\.h5: 1 patches hold NaN"):
         read_bag(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"extras": {"tumour_fraction": np.ones(6)}}, r"'tumour_fraction' has shape \(6,\), expected \(7,\)"),
+        ({"patch_size": (6.0, 6.0)}, "2 sides of a patch in 3 dimensions"),
+    ],
+)
+def test_values_of_other_patches_are_refused(changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        replace(ct_bag(), **changed)

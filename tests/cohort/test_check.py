@@ -147,6 +147,13 @@ def test_a_table_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
         read_images(path)
 
 
+def test_a_quotation_mark_that_is_not_closed_is_one_sentence(tmp_path: Path) -> None:
+    table = tmp_path / "subjects.csv"
+    table.write_text('subject_id,time,event\nA,1,1\n"B,2,0\n' + "C,3,1\n" * 50_000)
+    with pytest.raises(UserError, match=r"after row 2 .*quotation mark that is not closed"):
+        read_subjects(table, follow_up=True)
+
+
 def test_follow_up_may_be_left_out_where_it_is_not_needed(tmp_path: Path) -> None:
     path = tmp_path / "subjects.csv"
     path.write_text("subject_id\nA\nB\n")

@@ -97,6 +97,35 @@ def test_decisions_stay_when_the_table_is_written_anew_unless_the_mask_changed(c
     assert written == {"A": ("accept", "good"), "B": ("", ""), "C": ("", "")}
 
 
+def test_one_mask_on_two_images_has_two_decisions(cohort: CohortSettings) -> None:
+    folder = cohort.review.parent.parent
+    cohort.review.unlink()
+    rows = [row(folder, "A", "accept"), row(folder, "A", "reject") | {"image": "../A2.nii"}]
+    (folder / "masks" / "B.nii.gz").write_text("A")
+    rows.append(row(folder, "B", "reject"))
+    write_review(cohort.review, rows, COLUMNS)
+    without = [one | {"decision": ""} for one in rows]
+    write_review(cohort.review, [*without, row(folder, "B") | {"image": "../moved.nii"}], COLUMNS)
+    with cohort.review.open(newline="") as handle:
+        written = [(one["image"], one["decision"]) for one in csv.DictReader(handle)]
+    assert written == [
+        ("../A.nii", "accept"),
+        ("../A2.nii", "reject"),
+        ("../B.nii", "reject"),
+        ("../moved.nii", "reject"),
+    ]
+
+
+def test_an_earlier_table_that_cannot_be_read_is_not_replaced(cohort: CohortSettings) -> None:
+    folder = cohort.review.parent.parent
+    decide(cohort.review, {"A": ("accept", "good")})
+    broken = cohort.review.read_text().replace("good", "good, I think")
+    cohort.review.write_text(broken)
+    with pytest.raises(UserError, match="Put a cell that holds a comma in quotes"):
+        write_review(cohort.review, [row(folder, name) for name in "ABC"], COLUMNS)
+    assert cohort.review.read_text() == broken
+
+
 def test_words_and_broken_tables(cohort: CohortSettings) -> None:
     assert {word for word, decision in WORDS.items() if decision == "accept"} == {"accept", "accepted"}
     cohort.review.write_text("subject_id,image,mask\n")

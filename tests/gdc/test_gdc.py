@@ -137,6 +137,14 @@ def test_what_is_left_out_is_written_down(archive: Archive, tmp_path: Path) -> N
     assert "after the death" in rows(tmp_path / "remarks.csv")[0]["remark"]
 
 
+def test_lines_are_shown_as_they_are(archive: Archive, tmp_path: Path) -> None:
+    out = tmp_path / "[old]"
+    command = ["cohort", "gdc", "--project", "TCGA-KIRC", "--out", str(out), "--address", archive.address]
+    told = CliRunner().invoke(app, command).output
+    assert "unrecognized values: [follow_ups.x]" in told
+    assert str(out / "subjects.csv") in told
+
+
 def test_manifests(archive: Archive, tmp_path: Path) -> None:
     run(archive, tmp_path, "--ct")
     lines = (tmp_path / "gdc_manifest.txt").read_text().splitlines()
@@ -209,6 +217,23 @@ def test_thickness_from_column_or_description() -> None:
     assert read_series({"Slice Thickness": "2.5", "SeriesDescription": "5mm"}).thickness_mm == 2.5
     assert read_series({"SeriesDescription": "ABD 5.0 MM ST"}).thickness_mm == 5.0
     assert read_series({"SeriesDescription": "ABD"}).thickness_mm is None
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        ("12-31-2003", "01-02-2004"),
+        ("1/2/2004", "11/02/2004"),
+        ("20031231", "2004-01-02"),
+        ("2003-12-31 09:30:00.0", "01-02-2004"),
+        ("2004-01-02", "13-13-2003"),
+        ("2004-01-02", ""),
+    ],
+)
+def test_the_earliest_examination_by_every_way_of_writing_a_date(early: str, late: str) -> None:
+    both = [read_series(series(A, "1", "ART 3mm", date=late)), read_series(series(A, "2", "ART 3mm", date=early))]
+    judged = choose_series(both, [A], read_rules(None))
+    assert [one.series.uid for one in judged if not one.reason] == ["2"]
 
 
 def test_rules_are_data(tmp_path: Path) -> None:

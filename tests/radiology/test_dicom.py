@@ -109,3 +109,29 @@ def test_truncated_slice(write_series: Writer, hu: np.ndarray, kept: float) -> N
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * kept)])
     assert "cannot be read" in refused(folder) or "cut short" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("ImagePositionPatient", [1.0, 2.0]),
+        ("ImagePositionPatient", ["nan", 0, 0]),
+        ("PixelSpacing", [0, 0]),
+    ],
+)
+def test_numbers_that_make_no_plane(write_series: Writer, hu: np.ndarray, tag: str, value: list) -> None:
+    folder = write_series(hu)
+    file = find_series(folder).files[3]
+    header = pydicom.dcmread(file)
+    setattr(header, tag, value)
+    header.save_as(file)
+    assert "lacks its position, orientation, pixel spacing or size" in refused(folder)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_warning_repeats_a_value(write_series: Writer, hu: np.ndarray) -> None:
+    folder = write_series(hu)
+    uid = str(pydicom.dcmread(next(folder.iterdir())).SeriesInstanceUID).encode()
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(uid, b"Doe^Jane".ljust(len(uid), b"x")))
+    assert len(find_series(folder).files) == len(hu)

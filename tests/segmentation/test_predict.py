@@ -74,11 +74,52 @@ def test_what_is_done_is_not_done_twice(cohort: Path, model: Model, tmp_path: Pa
     predict_cohort(cohort, model, out, no_track)
     first = {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()}
     mask = out / rows_of(out)["P1"]["mask"]
-    mask.write_bytes(b"damaged")
+    mask.unlink()
     predict_cohort(cohort, model, out, no_track)
     second = {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()}
     changed = {path for path in first if first[path] != second[path]}
     assert changed == {mask, provenance_path(mask)}
+
+
+def test_a_corrected_mask_is_judged_anew_and_never_made_again(kits: Path, model: Model, tmp_path: Path) -> None:
+    out, table, ct = tmp_path / "out", tmp_path / "images.csv", kits / "case_00000" / "imaging.nii.gz"
+    table.write_text(f"subject_id,modality,path\nP0,ct,{ct}\n")
+    predict_cohort(table, model, out, no_track)
+    first = rows_of(out)["P0"]
+    mask = out / first["mask"]
+    shutil.copy(kits / "case_00000" / "segmentation.nii.gz", mask)
+    corrected = mask.read_bytes()
+    for _ in range(2):
+        assert predict_cohort(table, model, out, no_track) == []
+        assert mask.read_bytes() == corrected
+        row = rows_of(out)["P0"]
+        assert row["source"] == "SPARRA SegResNet, corrected by hand"
+        assert row["mask_sha256"] == sha256_of(mask)
+        assert row["tumour_confidence"] == ""
+    labels = sitk.ReadImage(str(mask))
+    voxel_ml = float(np.prod(labels.GetSpacing())) / 1000
+    assert row["tumour_ml"] == f"{(sitk.GetArrayFromImage(labels) == 2).sum() * voxel_ml:.2f}"
+    mask.write_bytes(b"damaged")
+    problems = predict_cohort(table, model, out, no_track)
+    assert "changed by hand" in problems[0].what
+    assert problems[0].mend == "Correct it, or delete it to have it made anew"
+    assert mask.read_bytes() == b"damaged"
+
+
+def test_a_mask_corrected_here_and_there_is_told(kits: Path, tmp_path: Path) -> None:
+    table, original = tmp_path / "images.csv", tmp_path / "mask.nii.gz"
+    shutil.copy(kits / "case_00000" / "segmentation.nii.gz", original)
+    ct = kits / "case_00000" / "imaging.nii.gz"
+    table.write_text(f"subject_id,modality,path,mask\nP0,ct,{ct},{original}\n")
+    assert take_over_masks(table, None, KITS_LABELS, "nnU-Net", tmp_path / "out", no_track) == []
+    mask = tmp_path / "out" / rows_of(tmp_path / "out")["P0"]["mask"]
+    labels = sitk.ReadImage(str(original))
+    without_kidney = (labels == 2) * 2
+    sitk.WriteImage(without_kidney, str(mask))
+    assert take_over_masks(table, None, KITS_LABELS, "nnU-Net", tmp_path / "out", no_track) == []
+    sitk.WriteImage(without_kidney, str(original))
+    problems = take_over_masks(table, None, KITS_LABELS, "nnU-Net", tmp_path / "out", no_track)
+    assert "the file that it was made from has changed since" in problems[0].what
 
 
 @pytest.mark.parametrize("name", ["{stem}", "{subject}"])

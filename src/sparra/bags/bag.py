@@ -62,6 +62,11 @@ class Bag:
                 raise UserError("positions hold NaN or infinite values")
         if self.feature_names and len(self.feature_names) != self.features.shape[1]:
             raise UserError(f"{len(self.feature_names)} feature names for {self.features.shape[1]} features")
+        if self.patch_size is not None and len(self.patch_size) != dimensions:
+            raise UserError(f"{len(self.patch_size)} sides of a patch in {dimensions} dimensions")
+        for name, values in self.extras.items():
+            if values.shape != self.features.shape[:1]:
+                raise UserError(f"'{name}' has shape {values.shape}, expected {self.features.shape[:1]}")
 
     @property
     def unit(self) -> str:

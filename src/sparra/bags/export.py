@@ -6,6 +6,7 @@ more, ``mpp``, which it does not store.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ class TridentGrid:
     Attributes
     ----------
     mpp : float
-        µm per pixel of level 0.
+        µm per pixel of level 0, along x.
+    mpp_y : float
+        The same along y, which TRIDENT has no place for.
     side : int
         Side of a tile in pixels of level 0.
     patch_size : int
@@ -40,6 +43,7 @@ class TridentGrid:
     """
 
     mpp: float
+    mpp_y: float
     side: int
     patch_size: int
     overlap: int
@@ -79,11 +83,11 @@ def write_trident(job: Path, name: str, bag: Bag, mpp: float | None = None) -> P
     Notes
     -----
     Corners and the side are rounded to pixels of level 0, as TRIDENT's are, so that a centre moves by at most half a
-    pixel along each axis.
+    pixel along each axis. Where a slide's pixels are not quite square, corners are in its own pixels along each axis.
     """
     grid = trident_grid(bag, mpp)
     positions = bag.positions if bag.positions is not None else np.empty((0, 2))
-    corners = np.floor(positions / grid.mpp - grid.side / 2 + 0.5).astype(np.int64)
+    corners = np.floor(positions / (grid.mpp, grid.mpp_y) - grid.side / 2 + 0.5).astype(np.int64)
     attributes = _coordinate_attributes(grid, name, bag)
     folder = job / grid.folder
     encoder = _encoder(bag)
@@ -109,22 +113,25 @@ def trident_grid(bag: Bag, mpp: float | None = None) -> TridentGrid:
         raise UserError("the bag has no positions, which TRIDENT's layout needs", mend="Export bags with positions")
     if bag.patch_size is None:
         raise UserError("the bag does not know the size of its tiles", mend="Import it again with --tile-px")
-    level0 = mpp if mpp is not None else _known_mpp(bag)
-    if level0 is None:
+    known = _known_mpp(bag) if mpp is None else (mpp, mpp)
+    if known is None:
         raise UserError("the bag does not know the µm per pixel of its slide", mend="Give it with --mpp")
+    level0, level0_y = known
     side_um = bag.patch_size[0]
     tile_mpp = _tile_mpp(bag) or level0
     patch_size = round(side_um / tile_mpp)
     step_um = _step_um(bag)
     overlap = 0 if step_um is None else max(0, round((side_um - step_um) / tile_mpp))
     return TridentGrid(
-        level0, round(side_um / level0), patch_size, overlap, _magnification(tile_mpp), _magnification(level0)
+        level0, level0_y, round(side_um / level0), patch_size, overlap, _magnification(tile_mpp), _magnification(level0)
     )
 
 
-def _known_mpp(bag: Bag) -> float | None:
-    known = bag.provenance.get("mpp") or bag.provenance.get("slide", {}).get("mpp_x")
-    return None if known is None else float(known)
+def _known_mpp(bag: Bag) -> tuple[float, float] | None:
+    """Return µm per pixel of level 0 along x and y."""
+    slide = bag.provenance.get("slide", {})
+    known = bag.provenance.get("mpp") or slide.get("mpp_x")
+    return None if known is None else (float(known), float(slide.get("mpp_y", known)))
 
 
 def _tile_mpp(bag: Bag) -> float | None:
@@ -191,7 +198,7 @@ def bags_in(source: Path) -> list[Path]:
     Raises
     ------
     UserError
-        If there is none.
+        If there is none, or two have one name, by which TRIDENT's files are named.
     """
     if source.is_file():
         return [source]
@@ -199,6 +206,10 @@ def bags_in(source: Path) -> list[Path]:
     paths = sorted(path for path in folder.rglob("*.h5") if not path.name.startswith("."))
     if not paths:
         raise UserError("there is no bag", source, "Give a bag, a folder of bags, or a study's output folder")
+    repeated = sorted(name for name, number in Counter(path.stem for path in paths).items() if number > 1)
+    if repeated:
+        what = f"{len(repeated)} names stand for several bags, first '{repeated[0]}'"
+        raise UserError(what, source, "Give the folders one by one, each with an output folder of its own")
     return paths
 
 

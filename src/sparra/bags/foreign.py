@@ -352,14 +352,15 @@ def _encoder(foreign: ForeignBag, settings: ImportSettings, n_features: int) -> 
     return common_name(name)
 
 
-def require_same_number(n_features: int, n_patches: int, patches: Path) -> None:
-    """Compare a feature file with the file of patches that it was made from.
+def require_same_number(features: NDArray[Any], n_patches: int, patches: Path) -> None:
+    """Compare a feature file's rows with the file of patches that it was made from.
 
     Raises
     ------
     UserError
         If the numbers differ; fewer features than patches means that extraction was stopped.
     """
+    n_features = features.shape[-2] if features.ndim > 1 else features.size
     if n_features < n_patches:
         raise UserError(
             f"the file is truncated: it holds features of {n_features} of the {n_patches} patches in "

@@ -154,15 +154,30 @@ def _fault(review: Review) -> tuple[str, str] | None:
 
 
 def write_review(path: Path, rows: list[dict[str, str]], columns: list[str]) -> None:
-    """Write a review table, keeping the decisions of an earlier one about masks that have not changed."""
-    decided = {}
+    """Write a review table, keeping the decisions of an earlier one about masks that have not changed.
+
+    Raises
+    ------
+    UserError
+        If the earlier table, or a row of it, cannot be read: its decisions would be lost.
+    """
+    decided: dict[tuple[str, ...], dict[str, str]] = {}
     if path.exists():
-        decided = {row.get("mask_sha256", ""): row for row in read_table(path, NEEDED).rows if row["decision"]}
+        earlier = read_table(path, NEEDED)
+        if earlier.problems:
+            raise UserError(earlier.problems[0].what, earlier.problems[0].where, earlier.problems[0].mend)
+        # By the image too, since one mask may lie on two; without it where images have moved.
+        decided = {_looked_at(row)[:2]: row for row in earlier.rows if row["decision"]}
+        decided |= {_looked_at(row): row for row in earlier.rows}
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()
         for row in rows:
-            earlier = decided.get(row["mask_sha256"]) if row["mask_sha256"] else None
-            same = earlier is not None and earlier["subject_id"] == row["subject_id"]
-            kept = {key: earlier.get(key, "") for key in ("decision", "comment")} if earlier and same else {}
-            table.writerow({**row, **kept})
+            key = _looked_at(row)
+            known = (decided.get(key) or decided.get(key[:2]) or {}) if row["mask_sha256"] else {}
+            table.writerow({**row, **{key: known[key] for key in ("decision", "comment") if key in known}})
+
+
+def _looked_at(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return whose mask a decision is about, and its content."""
+    return tuple(row.get(name, "") for name in ("subject_id", "mask_sha256", "image", "series"))

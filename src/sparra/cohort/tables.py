@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sparra.cohort.followup import parse_event, parse_time
 from sparra.cohort.problems import Problem
@@ -52,7 +53,7 @@ class ImageRecord:
     path : Path
         CT (file or DICOM folder), slide, or a bag of features.
     mask : Path or None
-        Mask of a CT.
+        Of the tumour in a CT, or of the tissue on a slide.
     label : tuple of int or str, or None
         Labels of the region of interest by value or name; None = the study's setting.
     mpp : float or None
@@ -134,10 +135,17 @@ def read_table(path: Path, required: Iterable[str]) -> Table:
         raise UserError("the table does not exist", path, "Give its path in study.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the table cannot be read ({error})", path, "Save it as CSV in UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""))
+    table = Table([], [], [])
+    try:
+        return _read_rows(csv.reader(io.StringIO(text, newline="")), required, path, table)
+    except csv.Error as error:
+        mend = "Look for a quotation mark that is not closed"
+        raise UserError(f"the table cannot be read after row {len(table.rows) + 1} ({error})", path, mend) from None
+
+
+def _read_rows(reader: Any, required: Iterable[str], path: Path, table: Table) -> Table:
     columns = [name.strip() for name in next(reader, [])]
     _check_columns(columns, required, path)
-    table = Table([], [], [])
     for cells in reader:
         stripped = [cell.strip() for cell in cells]
         if not any(stripped):

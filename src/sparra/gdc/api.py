@@ -12,7 +12,6 @@ from typing import Any
 from sparra.errors import UserError
 from sparra.web import JsonClient
 
-GDC_ADDRESS = "https://api.gdc.cancer.gov"
 CASE_FIELDS = (
     "case_id",
     "submitter_id",

@@ -33,6 +33,8 @@ def gdc(
     attempts: Annotated[int, typer.Option(help="Attempts of a request.", min=1)] = 5,
 ) -> None:
     """Write subjects.csv with overall survival, images.csv and download manifests; see docs/gdc.md."""
+    from rich.markup import escape
+
     from sparra.cli import console
     from sparra.errors import UserError
     from sparra.gdc.api import GdcApi
@@ -58,7 +60,10 @@ def gdc(
     cohort = find_cohort(GdcApi(JsonClient(address, timeout_s, attempts), page_size), request)
     write_cohort(out, cohort, request)
     for warning in cohort.warnings:
-        console.print(f"[yellow]the archive warns:[/yellow] {warning}", soft_wrap=True)
-    console.print(f"{cohort.release}: {cohort.counts}", soft_wrap=True)
-    console.print(f"{len(cohort.dropped)} left out, with reasons: {out / 'dropped.csv'}", soft_wrap=True)
-    console.print(f"tables: {out / 'subjects.csv'}, {out / 'images.csv'}", soft_wrap=True)
+        console.print(f"[yellow]the archive warns:[/yellow] {escape(warning)}", soft_wrap=True)
+    for line in (
+        f"{cohort.release}: {cohort.counts}",
+        f"{len(cohort.dropped)} left out, with reasons: {out / 'dropped.csv'}",
+        f"tables: {out / 'subjects.csv'}, {out / 'images.csv'}",
+    ):
+        console.print(line, soft_wrap=True, markup=False)

@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,12 @@ from sparra.errors import UserError
 from sparra.settings import Settings
 from sparra.web import JsonClient
 
-NBIA_ADDRESS = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
 UNKNOWN = "unknown"
+#: Of an examination: 2004-05-31 with or without a time, DICOM's 20040531, and 05-31-2004 as NBIA's tables write it.
+DATES = (
+    re.compile(r"(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})(?!\d)"),
+    re.compile(r"(?P<month>\d{1,2})[-/](?P<day>\d{1,2})[-/](?P<year>\d{4})(?!\d)"),
+)
 THICKNESS = re.compile(r"(?<![\d.])(\d{1,2}(?:\.\d+)?) ?mm", re.I)
 #: Names of a column in the archive's answer (NBIA getSeries) and in tables exported from it, without regard to case,
 #: spaces and underscores.
@@ -96,7 +101,11 @@ def read_rules(path: Path | None) -> SeriesRules:
 
 @dataclass(frozen=True)
 class Series:
-    """One series; `thickness_mm` is None where neither a column nor the description tells it."""
+    """One series.
+
+    `date` is ISO's, empty where there is none or it cannot be read; `thickness_mm` is None where neither a column nor
+    the description tells it.
+    """
 
     subject_id: str
     uid: str
@@ -156,10 +165,20 @@ def read_series(row: Mapping[str, Any]) -> Series:
         found["study"],
         found["modality"].upper(),
         text,
-        found["date"],
+        _iso_date(found["date"]),
         images,
         number,
     )
+
+
+def _iso_date(text: str) -> str:
+    for pattern in DATES:
+        if found := pattern.match(text):
+            try:
+                return date(*(int(found[part]) for part in ("year", "month", "day"))).isoformat()
+            except ValueError:
+                continue
+    return ""
 
 
 @dataclass(frozen=True)
@@ -225,5 +244,5 @@ def _order(one: Judged, rules: SeriesRules) -> tuple[str, int, int, float, int, 
     thickness = one.series.thickness_mm
     band = 1 if thickness is None else 0 if low <= thickness <= high else 2
     # A missing date sorts after all others.
-    date = (one.series.date or "~") if rules.study == "earliest" else ""
-    return date, rank, band, thickness or 0.0, -one.series.images, one.series.uid
+    day = (one.series.date or "~") if rules.study == "earliest" else ""
+    return day, rank, band, thickness or 0.0, -one.series.images, one.series.uid

@@ -6,9 +6,10 @@ from sparra.bags.foreign import BagSource
 from sparra.bags.readers import is_bag_file
 from sparra.errors import UserError
 from sparra.inspection.bags import inspect_bag, inspect_folder
-from sparra.inspection.images import holds_dicom, inspect_dicom_folder, inspect_slide, inspect_volume, is_volume
+from sparra.inspection.images import holds_dicom, inspect_dicom_folder, inspect_slide, inspect_volume
 from sparra.inspection.report import Report, report_lines
 from sparra.inspection.results import inspect_model, inspect_table, inspect_tensors, is_table
+from sparra.radiology.volume import is_volume_file
 
 __all__ = ["Report", "inspect_file", "report_lines"]
 
@@ -37,7 +38,7 @@ def inspect_file(source: BagSource, reader: str | None = None) -> Report:
         return _inspect_folder(path)
     if path.suffix.lower() == ".safetensors":
         return inspect_tensors(path)
-    if is_volume(path):
+    if is_volume_file(path):
         return inspect_volume(path)
     return inspect_slide(path, source.mpp)
 

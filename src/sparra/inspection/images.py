@@ -12,18 +12,12 @@ import SimpleITK as sitk
 from sparra.errors import UserError
 from sparra.inspection.report import Report
 from sparra.pathology.slide import Slide, check_slide
+from sparra.pathology.suffixes import SUFFIXES
 from sparra.radiology.io import read_ct
 
-VOLUMES = (".nii", ".nii.gz", ".nrrd")
-SLIDES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm")
 MOST_LABELS = 256
 LABELS_SHOWN = 20
 _DICOM_MAGIC = (128, b"DICM")
-
-
-def is_volume(path: Path) -> bool:
-    """Tell a CT or mask by its suffix."""
-    return path.name.lower().endswith(VOLUMES)
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -74,7 +68,7 @@ def inspect_slide(path: Path, mpp: float | None) -> Report:
             facts = {"pixels": list(slide.dimensions), "size_um": [round(side, 1) for side in slide.size_um]}
             facts |= {name: value for name, value in slide.describe().items() if value is not None}
     except UserError as error:
-        kind = "slide" if path.suffix.lower() in SLIDES else "unknown"
+        kind = "slide" if path.suffix.lower() in SUFFIXES else "unknown"
         return Report(path, kind, f"a file '{path.suffix}'", False, [_reason(error)])
     return Report(path, "slide", "whole-slide image", True, [], facts)
 

@@ -4,7 +4,9 @@ Only geometry, modality, rescaling and the identity of series and frame of refer
 an identifier or patient data. Series are told apart by their number, which identifies nobody.
 """
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,14 @@ _TAGS = [
 ]
 #: Objects that lie beside a series, such as its masks, and are no slices of it.
 _NO_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG")
+
+
+@contextmanager
+def without_echo() -> Iterator[None]:
+    """Silence pydicom's warnings, which repeat values of a header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,7 @@ def _by_number(kind: tuple[str, int, str]) -> tuple[int, tuple[str, int, str]]:
     return (int(kind[0]) if kind[0].isdigit() else 1 << 31, kind)
 
 
+@without_echo()
 def _read_slice(path: Path) -> tuple[str, _Slice] | None:
     """Return the series' identity and the slice; None for files that are no DICOM or hold no image plane."""
     try:
@@ -166,9 +177,17 @@ def _plane_in(header: Any, path: Path) -> tuple[str, _Slice] | None:
             str(header.get("FrameOfReferenceUID", "")),
             "RescaleSlope" in header and "RescaleIntercept" in header,
         )
+        if not _is_a_plane(plane):
+            raise ValueError
     except (AttributeError, TypeError, ValueError):
-        raise UserError("a DICOM slice lacks its orientation, pixel spacing or size", path) from None
+        raise UserError("a DICOM slice lacks its position, orientation, pixel spacing or size", path) from None
     return str(header.get("SeriesInstanceUID", "")), plane
+
+
+def _is_a_plane(plane: _Slice) -> bool:
+    numbers = (plane.position, plane.axes, plane.pixel_mm)
+    shapes = [part.shape for part in numbers] == [(3,), (2, 3), (2,)]
+    return shapes and all(np.isfinite(part).all() for part in numbers) and min(*plane.pixel_mm, *plane.size) > 0
 
 
 def _stack(slices: list[_Slice], folder: Path) -> DicomSeries:

@@ -6,7 +6,7 @@ Whether a network, another tool or a radiologist made a mask, it becomes a label
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,12 +18,14 @@ from sparra.errors import UserError
 from sparra.files import atomic_path, sha256_of
 from sparra.radiology.geometry import Grid
 from sparra.radiology.io import read_ct
-from sparra.radiology.masks.provenance import read_mask_provenance, write_mask_provenance
+from sparra.radiology.masks.provenance import provenance_path, read_mask_provenance, write_mask_provenance
 from sparra.radiology.volume import image_on
 from sparra.segmentation.montage import draw_montage
 from sparra.segmentation.quality import Quality, judge_labels
-from sparra.segmentation.regions import LABELS, TUMOUR
+from sparra.segmentation.regions import KIDNEY, LABELS, TUMOUR
 
+# Put behind the source of a mask that was changed by hand after it was written.
+CORRECTED = ", corrected by hand"
 COLUMNS = [
     "subject_id",
     "decision",
@@ -74,13 +76,31 @@ class Delivery:
         """Picture of one image."""
         return self.folder / "montages" / f"{key}.png"
 
-    def is_current(self, record: ImageRecord, provenance: dict[str, Any]) -> bool:
-        """Tell whether an image's mask exists, unchanged, and was made from just this."""
+    def work_left(self, record: ImageRecord, provenance: dict[str, Any]) -> Literal["none", "make", "judge"]:
+        """Tell what an image's mask lacks: nothing, or everything, or, where somebody corrected it, to be judged anew.
+
+        A corrected mask is never made again; who wants that deletes it.
+
+        Raises
+        ------
+        UserError
+            If it was corrected here and the file that it was made from has changed too.
+        """
         mask = self.mask(record.key)
-        if not mask.exists() or not self.montage(record.key).exists():
-            return False
+        if not mask.exists():
+            return "make"
         noted = read_mask_provenance(mask)
-        return "quality" in noted and all(noted.get(key) == value for key, value in provenance.items())
+        changed = noted["source"] == "changed"
+        noted = noted["was"] if changed else noted
+        corrected = changed or noted["source"].endswith(CORRECTED)
+        if corrected and noted.get("original_sha256") != provenance.get("original_sha256"):
+            what = "the mask was corrected by hand, and the file that it was made from has changed since"
+            raise UserError(what, mask, "Delete it to have it made anew, or bring the other file back")
+        compared = {"image_sha256"} if corrected else set(provenance)
+        agrees = "quality" in noted and all(noted.get(key) == provenance.get(key) for key in compared)
+        if agrees and not changed and self.montage(record.key).exists():
+            return "none"
+        return "judge" if corrected else "make"
 
     def write(
         self,
@@ -106,15 +126,45 @@ class Delivery:
         with_kidney : bool
             Whether the kidney was drawn at all.
         """
-        grid = Grid.of(ct)
-        quality = judge_labels(labels, grid.voxel_mm3, confidence, with_kidney)
         mask = self.mask(record.key)
+        # With the old note, a run killed here would leave a mask that looks as if somebody had corrected it.
+        provenance_path(mask).unlink(missing_ok=True)
         with atomic_path(mask) as temporary:
-            sitk.WriteImage(image_on(_header_grid(record, grid), labels), str(temporary), useCompression=True)
+            sitk.WriteImage(image_on(_header_grid(record, Grid.of(ct)), labels), str(temporary), useCompression=True)
+        self._describe(record, ct, labels, provenance, confidence, with_kidney)
+
+    def judge(self, record: ImageRecord, ct: sitk.Image, labels: NDArray[np.uint8], image_sha256: str) -> None:
+        """Draw and judge a mask that somebody corrected, and note that; the mask itself stays as it is.
+
+        Parameters
+        ----------
+        record : ImageRecord
+        ct : SimpleITK.Image
+        labels : ndarray of uint8, shape (z, y, x)
+            What the mask holds.
+        image_sha256 : str
+            Of the CT.
+        """
+        noted = read_mask_provenance(self.mask(record.key))
+        noted = noted.get("was", noted)
+        source = noted["source"].removesuffix(CORRECTED) + CORRECTED
+        with_kidney = str(KIDNEY) in noted.get("labels", {str(KIDNEY): []})
+        self._describe(record, ct, labels, {**noted, "source": source, "image_sha256": image_sha256}, None, with_kidney)
+
+    def _describe(
+        self,
+        record: ImageRecord,
+        ct: sitk.Image,
+        labels: NDArray[np.uint8],
+        provenance: dict[str, Any],
+        confidence: float | None,
+        with_kidney: bool,
+    ) -> None:
+        quality = judge_labels(labels, Grid.of(ct).voxel_mm3, confidence, with_kidney)
         draw_montage(
             ct, labels, f"{record.subject_id}   {_volumes(quality)}", "; ".join(quality.flags), self.montage(record.key)
         )
-        write_mask_provenance(mask, {**provenance, "quality": quality.as_json()})
+        write_mask_provenance(self.mask(record.key), {**provenance, "quality": quality.as_json()})
 
     def row(self, record: ImageRecord, original: Path | None = None) -> dict[str, str]:
         """Return the review table's row of an image whose mask is written."""

@@ -23,7 +23,7 @@ from sparra.segmentation.cleanup import labels_on_scan
 from sparra.segmentation.delivery import COLUMNS, Delivery, problem_in
 from sparra.segmentation.network import Model
 from sparra.segmentation.preprocess import prepare, to_scan
-from sparra.segmentation.regions import KIDNEY, REGIONS, TUMOUR
+from sparra.segmentation.regions import KIDNEY, LABELS, REGIONS, TUMOUR
 from sparra.segmentation.window import Track, predict_regions
 
 _SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".dcm")
@@ -32,8 +32,8 @@ _SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".dcm")
 def predict_cohort(images: Path, model: Model, folder: Path, track: Track) -> list[Problem]:
     """Segment every CT of an images table.
 
-    Masks that are there already, made by the same network from the same CT, stay; decisions in an earlier
-    review table stay with masks that have not changed.
+    Masks that are there already, made by the same network from the same CT, stay, and so does every mask that
+    somebody corrected; decisions in an earlier review table stay with masks that have not changed.
 
     Parameters
     ----------
@@ -64,10 +64,13 @@ def predict_cohort(images: Path, model: Model, folder: Path, track: Track) -> li
 
     def segment(record: ImageRecord, turn: str) -> None:
         provenance = {**made_by, "image_sha256": sha256_of(record.path)}
-        if not delivery.is_current(record, provenance):
+        left = delivery.work_left(record, provenance)
+        if left == "make":
             ct = _ct_of(record)
             labels, confidence = segment_ct(ct, model, track, f"{record.subject_id} ({turn})")
             delivery.write(record, ct, labels, provenance, confidence)
+        elif left == "judge":
+            _judge_corrected(record, delivery)
 
     return _for_each_ct(images, delivery, segment, lambda record: None)
 
@@ -143,11 +146,25 @@ def take_over_masks(
             "original_sha256": sha256_of(original),
             "image_sha256": sha256_of(record.path),
         }
-        if not delivery.is_current(record, provenance):
+        left = delivery.work_left(record, provenance)
+        if left == "make":
             ct, voxels = _merged(record, original, labels)
             delivery.write(record, ct, voxels, provenance, with_kidney=KIDNEY in labels)
+        elif left == "judge":
+            _judge_corrected(record, delivery)
 
     return _for_each_ct(images, delivery, take_over, find, track)
+
+
+def _judge_corrected(record: ImageRecord, delivery: Delivery) -> None:
+    """Draw and judge a mask that somebody corrected where it lay."""
+    mask = delivery.mask(record.key)
+    try:
+        ct, labels = _merged(record, mask, {value: value for value in LABELS})
+    except UserError as error:
+        mend = "Correct it, or delete it to have it made anew"
+        raise UserError(f"the mask was changed by hand, and {error.what}", mask, mend) from None
+    delivery.judge(record, ct, labels, sha256_of(record.path))
 
 
 def mask_by_name(folder: Path, record: ImageRecord) -> Path | None:

@@ -1,12 +1,12 @@
 """The synthetic cohort with a study file, ready to run."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
 
+from sparra.engine.machine import processors
 from sparra.files import read_json, write_text
 from sparra.simulate.cohort import simulate_cohort
 from sparra.simulate.settings import SimulationSettings
@@ -29,7 +29,7 @@ def write_simulation(folder: Path, options: dict[str, Any], console: Console) ->
     settings = SimulationSettings.from_mapping(options, "simulate")
     if not _is_complete(folder / "cohort", settings):
         bars = ProgressBars(console)
-        workers = len(os.sched_getaffinity(0))
+        workers = processors()
         simulate_cohort(folder / "cohort", settings, workers, lambda items: bars(items, "simulate", settings.subjects))
     study = {
         "name": f"Synthetic cohort of {settings.subjects} patients",

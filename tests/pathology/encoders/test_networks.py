@@ -222,6 +222,10 @@ def test_a_resolution_that_was_not_trained_for_is_refused_unless_allowed(weights
         entry.build(settings("hipt", weights, tile_um=100))
     entry.build(settings("hipt", weights, mpp=0.4872, tile_um=0.4872 * 256))
     entry.build(settings("hipt", weights, mpp=1.0, options={"allow_untrained": True}))
+    for side_px in (100, 300):
+        region = settings("hipt-4k", weights, tile_um=side_px * 0.5, options={"allow_untrained": True})
+        with pytest.raises(UserError, match=rf"tiles of 256 pixels, and {side_px} are no multiple"):
+            slide_encoders["hipt-4k"].require(region)
 
 
 def test_missing_weights_and_unknown_options_are_one_sentence(write_slide: WriteSlide, scene: np.ndarray) -> None:

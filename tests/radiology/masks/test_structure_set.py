@@ -114,3 +114,23 @@ def test_refusals(oblique_grid: Grid, ct: sitk.Image, write_rtstruct: Writer) ->
     uneven = write_rtstruct(oblique_grid, {"GTV": [circle(18, 17, z, 8) for z in (2.5, 3.5, 5.1)]})
     with pytest.raises(GeometryMismatchError, match="not evenly spaced"):
         read_mask(uneven, ct, "GTV", resample=True)
+
+
+@pytest.mark.parametrize("x", [1e7, np.nan])
+def test_a_contour_far_away_takes_no_memory(
+    oblique_grid: Grid, ct: sitk.Image, write_rtstruct: Writer, x: float
+) -> None:
+    near = circle(18, 17, 4, 8)
+    points = near.copy()
+    points[0] += (x, 0, 0)
+    path = write_rtstruct(oblique_grid, {"GTV": [near, points]})
+    with pytest.raises(OutsideImageError, match="far outside the CT"):
+        read_mask(path, ct, "GTV")
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_warning_repeats_a_value(oblique_grid: Grid, ct: sitk.Image, write_rtstruct: Writer) -> None:
+    path = write_rtstruct(oblique_grid, {"GTV": [circle(18, 17, 4, 8)]}, frame="1.2.3.45")
+    path.write_bytes(path.read_bytes().replace(b"1.2.3.45", b"Doe^Jane"))
+    read_mask(path, ct, "GTV")
+    check_mask(path, oblique_grid, "GTV")

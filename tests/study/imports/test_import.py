@@ -22,7 +22,7 @@ from sparra.study.imports.mpp import MppSource, mpp_source
 from sparra.study.imports.run import ImportOutcome, ImportRequest, import_folder
 
 # A folder's coordinates, whole slides and tables are not taken for bags in the first place.
-NOT_TAKEN = {"trident_slide_features", "csv_with_words", "csv_with_a_gap"}
+NOT_TAKEN = {"trident_slide_features", "csv_with_words", "csv_with_a_gap", "csv_with_half_a_position"}
 TILES = np.array([[3, 1], [4, 1], [3, 2], [11, 7], [0, 0]])
 
 
@@ -219,10 +219,16 @@ def test_mpp_from_the_slides(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "slides" / "s1.tif", picture, resolutionunit="CENTIMETER", metadata=None, **tags)
     (tmp_path / "slides" / "s2.tif").write_bytes(b"broken")
     source = mpp_source(0.5, None, tmp_path / "slides")
+    (tmp_path / "slides" / "s1.xml").write_text("an annotation beside the slide")
+    source = mpp_source(0.5, None, tmp_path / "slides")
     assert source.of("s1") == pytest.approx(0.23)
     assert source.of("s3") == 0.5
     with pytest.raises(UserError, match=r"s2\.tif"):
         source.of("s2")
+    (tmp_path / "slides" / "again").mkdir()
+    (tmp_path / "slides" / "again" / "s1.svs").write_bytes(b"")
+    with pytest.raises(UserError, match="two slides are called 's1'"):
+        mpp_source(None, None, tmp_path / "slides")
     with pytest.raises(UserError, match="folder of slides does not exist"):
         mpp_source(None, None, tmp_path / "none")
 

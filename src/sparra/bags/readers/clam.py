@@ -57,7 +57,7 @@ def read(source: BagSource) -> ForeignBag:
             attributes = plain_attributes(file["coords"].attrs, ATTRIBUTES) if coords is not None else {}
     if patches is not None:
         planned, planned_attributes = _coordinates(patches)
-        require_same_number(features.shape[-2] if features.ndim > 1 else len(features), len(planned), patches)
+        require_same_number(features, len(planned), patches)
         if coords is None:
             coords = planned
         elif coords.shape == planned.shape and not np.array_equal(coords, planned):

@@ -100,10 +100,14 @@ def _corners(parquet: Path, ids: NDArray[Any]) -> NDArray[np.float64]:
         columns = {name: np.asarray(table.column(name).to_numpy()) for name in ("tile_id", "x", "y")}
     except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
         raise UserError(f"the tiles cannot be read ({' '.join(str(error).split())})", parquet, MEND) from None
-    row_of = {int(tile): row for row, tile in enumerate(columns["tile_id"])}
-    if not {int(tile) for tile in ids} <= set(row_of):
+    tiles = columns["tile_id"]
+    if any(values.dtype.kind not in "iuf" for values in columns.values()) or not len(tiles):
+        raise UserError("the tiles' ids and corners are no numbers", parquet, MEND)
+    order = np.argsort(tiles, kind="stable")
+    places = np.minimum(np.searchsorted(tiles, ids, sorter=order), len(tiles) - 1)
+    rows = order[places]
+    if not np.array_equal(tiles[rows], ids):
         raise UserError("there are features of tiles that are not among the tiles", parquet, MEND)
-    rows = np.array([row_of[int(tile)] for tile in ids], dtype=np.int64)
     return np.stack([columns["x"][rows], columns["y"][rows]], axis=1).astype(np.float64)
 
 

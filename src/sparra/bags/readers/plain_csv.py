@@ -1,7 +1,7 @@
 """Plain tables: ``<slide>.csv``, one row a patch, every column a feature but those of the position.
 
 ``x`` and ``y`` are top-left corners in pixels of level 0; ``x_um`` and ``y_um`` centres in µm; ``x_mm``, ``y_mm`` and
-``z_mm`` centres in mm (CT).
+``z_mm`` centres in mm (CT). A column without a name, as pandas writes its index, is left out.
 """
 
 from pathlib import Path
@@ -18,6 +18,8 @@ from sparra.bags.readers.plain import ct_bag
 from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.errors import UserError
 
+# What pandas calls a column whose head is empty.
+UNNAMED = "Unnamed: "
 POSITIONS = (("x", "y"), ("x_um", "y_um"), ("x_mm", "y_mm", "z_mm"))
 
 
@@ -32,13 +34,16 @@ def read(source: BagSource) -> ForeignBag | Bag:
     Raises
     ------
     UserError
-        If the table cannot be read, a cell is no number, or it has positions in two units.
+        If the table cannot be read, a cell is no number, or its positions are in two units or lack an axis.
     """
     path = source.path
     table = _table(path)
-    given = [names for names in POSITIONS if set(names) <= set(table.columns)]
+    given = [names for names in POSITIONS if set(names) & set(table.columns)]
     if len(given) > 1:
         raise UserError(f"it has positions in {len(given)} units", path, "Keep one of them")
+    missing = [name for names in given for name in names if name not in table.columns]
+    if missing:
+        raise UserError(f"positions lack column '{missing[0]}'", path, f"Give {', '.join(given[0])}, or none of them")
     columns = [name for name in table.columns if name not in {part for names in POSITIONS for part in names}]
     features = _numbers(table[columns], path).astype(np.float32)
     names = tuple(map(str, columns))
@@ -63,7 +68,7 @@ def _table(path: Path) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise UserError(f"the table cannot be read ({' '.join(str(error).split())})", path, MEND) from None
     table.columns = [str(name).strip() for name in table.columns]
-    return table
+    return table.loc[:, [not name.startswith(UNNAMED) for name in table.columns]]
 
 
 def _numbers(table: pd.DataFrame, path: Path) -> NDArray[Any]:

@@ -73,7 +73,7 @@ def read(source: BagSource) -> ForeignBag:
             stored = plain_attributes(file["features"].attrs, ("encoder",))
         if patches.is_file():
             planned, described = _coordinates(patches)
-            require_same_number(features.shape[-2] if features.ndim > 1 else len(features), len(planned), patches)
+            require_same_number(features, len(planned), patches)
             attributes = {**described, **attributes}
     return ForeignBag(
         features=features,

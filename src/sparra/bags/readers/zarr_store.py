@@ -16,7 +16,7 @@ UNSAFE = ("pickle", "object", "vlen")
 
 
 def open_group(path: Path) -> Any:
-    """Open a zarr group for reading.
+    """Open a zarr group for reading; of each array its own description counts, not a collected copy of it.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def open_group(path: Path) -> Any:
     import zarr
 
     try:
-        return zarr.open_group(path, mode="r")
+        return zarr.open_group(path, mode="r", use_consolidated=False)
     except Exception as error:  # On damaged metadata zarr raises whatever its parsers do.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"the folder is no zarr group, or damaged ({reason})", path, MEND) from None
@@ -83,15 +83,16 @@ def read_array(group: Any, name: str, path: Path) -> NDArray[Any]:
 
 def _refuse_code(path: Path, name: str) -> None:
     """Refuse an array whose stored form names a codec that runs code, before anything of it is decoded."""
-    for described in (path / name / ".zarray", path / name / "zarr.json", path / ".zmetadata"):
+    for described in (path / name / ".zarray", path / name / "zarr.json"):
         if not described.is_file():
             continue
         try:
             content = json.loads(described.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"'{described.name}' of '{name}' cannot be read ({error})", path, MEND) from None
-        found = content.get("metadata", {}).get(f"{name}/.zarray", {}) if described.name == ".zmetadata" else content
-        codecs = json.dumps([found.get(part) for part in ("filters", "compressor", "codecs")]).lower()
+        if not isinstance(content, dict):
+            raise UserError(f"'{described.name}' of '{name}' describes no array", path, MEND)
+        codecs = json.dumps([content.get(part) for part in ("filters", "compressor", "codecs")]).lower()
         if any(word in codecs for word in UNSAFE):
             what = f"'{name}' is stored as Python objects, which sparra does not run"
             raise UserError(what, path, "Save the features as an array of floats")

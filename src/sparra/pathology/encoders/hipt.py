@@ -151,6 +151,9 @@ _REGION_CARD = EncoderCard(
 
 def _check(settings: SlideSettings) -> None:
     check_resolution(_REGION_CARD, settings, HIPT_4K.options_in(settings).allow_untrained)
+    if settings.tile_px % TILE_PX:
+        what = f"encoder 'hipt-4k' reads a region as tiles of {TILE_PX} pixels, and {settings.tile_px} are no multiple"
+        raise UserError(what, "slide.tile_um", f"Set 'tile_um' to a multiple of {TILE_PX * settings.mpp:g}")
     size = settings.batch_size * settings.tile_px**2 * 3
     if size > _LARGEST_BATCH:
         what = f"{settings.batch_size} regions of {settings.tile_px} pixels at a time take {size / 1e9:.2g} GB"

@@ -74,5 +74,7 @@ def _slicer_names(reader: Any) -> dict[int, str]:
     for key in keys:
         value = key.removesuffix("_Name") + "_LabelValue"
         if key.startswith("Segment") and key.endswith("_Name") and value in keys:
-            names[int(reader.GetMetaData(value))] = str(reader.GetMetaData(key))
+            number = str(reader.GetMetaData(value)).strip()
+            if number.isdecimal():
+                names[int(number)] = str(reader.GetMetaData(key))
     return dict(sorted(names.items()))

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from pydicom.errors import InvalidDicomError
 
 from sparra.errors import UserError
+from sparra.radiology.dicom import without_echo
 from sparra.radiology.errors import GeometryMismatchError
 from sparra.radiology.geometry import Grid
 from sparra.radiology.masks.label_map import read_label_map, states_its_place
@@ -24,6 +25,7 @@ MaskKind = Literal["label map", "DICOM-SEG", "RTSTRUCT"]
 _KINDS: dict[str, MaskKind] = {"SEG": "DICOM-SEG", "RTSTRUCT": "RTSTRUCT"}
 
 
+@without_echo()
 def mask_kind(path: Path) -> MaskKind:
     """Return the form of a mask.
 
@@ -35,6 +37,7 @@ def mask_kind(path: Path) -> MaskKind:
     return "label map" if is_volume_file(path) else _find_object(path)[0]
 
 
+@without_echo()
 def read_mask(
     path: Path,
     ct: sitk.Image,
@@ -85,6 +88,7 @@ def read_mask(
     return image_on(grid, place_mask(chosen, own, grid, path, part=part, resample=resample))
 
 
+@without_echo()
 def check_mask(
     path: Path,
     ct: Grid,
@@ -136,6 +140,8 @@ def _object_at(file: Path) -> tuple[MaskKind, Path, Any] | None:
         return _KINDS[modality], file, pydicom.dcmread(file, stop_before_pixels=True)
     except (InvalidDicomError, EOFError):
         return None
+    except Exception as error:  # On damage pydicom lets through whatever its value readers raise, values in its text.
+        raise UserError(f"a DICOM file is damaged ({type(error).__name__})", file, "Copy or export it again") from None
 
 
 def _require_frame(header: Any, frame: str, path: Path) -> None:

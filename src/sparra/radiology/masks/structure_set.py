@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from skimage.measure import grid_points_in_poly
 
 from sparra.errors import UserError
-from sparra.radiology.errors import EmptyMaskError, GeometryMismatchError
+from sparra.radiology.errors import EmptyMaskError, GeometryMismatchError, OutsideImageError
 from sparra.radiology.geometry import GEOMETRY_TOLERANCE_MM, Grid
 from sparra.radiology.masks.labels import Labels, match_names
 
@@ -77,6 +77,8 @@ def read_contours(header: Any, labels: Labels, ct: Grid, path: Path) -> tuple[ND
         If there is nothing to find.
     GeometryMismatchError
         If contours are not parallel to the CT's slices, or not evenly spaced.
+    OutsideImageError
+        If one lies so far outside that it was drawn on another CT.
     """
     numbers = require_regions(header, labels, path)
     regions = [_contours_of(header, number, ct, path) for number in numbers]
@@ -117,6 +119,9 @@ def _contours_of(header: Any, number: int, ct: Grid, path: Path) -> list[Contour
                 path,
                 "Pair it with the CT it was drawn on",
             )
+        # The true check of what lies outside comes later, with its volume; this one keeps the work bounded.
+        if not (np.abs(points) <= 2 * np.asarray(ct.size)).all():
+            raise OutsideImageError("a contour lies far outside the CT", path, "Pair it with the CT it was drawn on")
         contours.append(Contour(points[:, :2], float(points[:, 2].mean())))
     return contours
 

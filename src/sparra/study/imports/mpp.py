@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sparra.cohort.tables import read_table
 from sparra.errors import UserError
+from sparra.pathology.suffixes import SUFFIXES
 
 NAME_COLUMNS = ("slide", "slide_id", "wsi", "name", "filename", "path")
 
@@ -59,7 +60,7 @@ def mpp_source(constant: float | None, table: Path | None, slides: Path | None) 
     Raises
     ------
     UserError
-        If a number is not positive, or the table or folder cannot be read.
+        If a number is not positive, the table or folder cannot be read, or two slides have one name.
     """
     if constant is not None and not 0 < constant < float("inf"):
         raise UserError(f"an mpp of {constant:g} is not possible", mend="Give the µm per pixel of level 0, e.g. 0.25")
@@ -87,4 +88,12 @@ def _read_mpp(path: Path) -> dict[str, float]:
 def _find_slides(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError("the folder of slides does not exist", folder, "Correct '--slides'")
-    return {path.stem: path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+            continue
+        if path.stem in found:
+            what = f"two slides are called '{path.stem}', so their µm per pixel cannot be told apart"
+            raise UserError(what, path, "Give a folder with one of them, or --mpp-table")
+        found[path.stem] = path
+    return found
