@@ -253,7 +253,7 @@ def test_each_worker_process_is_given_one_gpu_in_turn(tmp_path: Path, monkeypatc
     assert default_workers() == 2 * machine.WORKERS_PER_GPU
     children = [Child(number) for number in range(3)]
     try:
-        seen = [child.call(Task(os.environ.get, ("CUDA_VISIBLE_DEVICES",)), 2**40).value for child in children]
+        seen = [child.call(Task(os.getenv, ("CUDA_VISIBLE_DEVICES",)), 2**40).value for child in children]
     finally:
         for child in children:
             child.end()

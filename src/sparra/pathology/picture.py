@@ -61,8 +61,8 @@ def _draw_outline(draw: ImageDraw.ImageDraw, outline: MultiPolygon, mpp: float, 
             draw.line([(float(x), float(y)) for x, y in points], fill=colour, width=LINE_PX)
 
 
-def write_contact_sheets(folder: Path, pictures: Sequence[tuple[str, Path]]) -> list[Path]:
-    """Write all slides' pictures side by side, thirty a sheet, and remove sheets of an earlier run.
+def contact_sheets(folder: Path, pictures: Sequence[tuple[str, Path]]) -> dict[Path, Sequence[tuple[str, Path]]]:
+    """Divide all slides' pictures among sheets, thirty a sheet, and remove further sheets of an earlier run.
 
     Parameters
     ----------
@@ -73,18 +73,21 @@ def write_contact_sheets(folder: Path, pictures: Sequence[tuple[str, Path]]) -> 
 
     Returns
     -------
-    list of Path
+    mapping of Path to sequence of (str, Path)
+        What each sheet shows.
     """
     per_sheet = SHEET_COLUMNS * SHEET_ROWS
-    written = []
-    for number, first in enumerate(range(0, len(pictures), per_sheet), start=1):
-        path = folder / f"contact-sheet-{number}.png"
-        with atomic_path(path) as temporary:
-            _sheet(pictures[first : first + per_sheet]).save(temporary)
-        written.append(path)
-    for old in set(folder.glob("contact-sheet-*.png")) - set(written):
+    parts = [pictures[first : first + per_sheet] for first in range(0, len(pictures), per_sheet)]
+    sheets = {folder / f"contact-sheet-{number}.png": part for number, part in enumerate(parts, start=1)}
+    for old in set(folder.glob("contact-sheet-*.png")) - set(sheets):
         old.unlink()
-    return written
+    return sheets
+
+
+def write_contact_sheet(path: Path, pictures: Sequence[tuple[str, Path]]) -> None:
+    """Write slides' pictures side by side, each under its caption."""
+    with atomic_path(path) as temporary:
+        _sheet(pictures).save(temporary)
 
 
 def _sheet(pictures: Sequence[tuple[str, Path]]) -> Image.Image:

@@ -14,6 +14,7 @@ Key = dict[str, Any]
 # The packages whose numbers a stage's output holds; a new version of one makes the output out of date.
 PACKAGES_OF_STAGE = {
     "extract": ("numpy", "scipy", "scikit-image", "simpleitk", "openslide-python", "openslide-bin"),
+    "sheets": ("numpy", "pillow"),
     "import": ("numpy", "h5py", "zarr"),
     "robustness": ("numpy", "scipy", "scikit-image", "simpleitk"),
     "graph": ("numpy", "scipy"),

@@ -21,7 +21,7 @@ from sparra.graphs.settings import GraphSettings
 from sparra.graphs.store import read_graph, write_graph
 from sparra.graphs.summary import summarise_graph
 from sparra.modality import MODALITIES, Modality
-from sparra.pathology.picture import write_contact_sheets
+from sparra.pathology.picture import contact_sheets, write_contact_sheet
 from sparra.study.images import extract_image, inputs_of, parameters_of, record_of
 from sparra.study.kinds import ImageKind, kind_of, odd_images
 from sparra.study.layout import StudyLayout
@@ -50,16 +50,33 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
         for image in pending
     ]
     problems = run_items("extract", extract_image, items, settings.n_workers, track)
-    _write_contact_sheets(cohort, layout)
-    return problems
+    return problems + _gather_pictures(settings, cohort, layout, track)
 
 
-def _write_contact_sheets(cohort: Cohort, layout: StudyLayout) -> None:
-    """Gather the pictures of all slides' tissue, those without tiles too."""
+def _gather_pictures(settings: StudySettings, cohort: Cohort, layout: StudyLayout, track: Track) -> list[Problem]:
+    """Gather the pictures of all slides' tissue, those without tiles too, on sheets."""
     slides = [image for image in cohort.images if image.modality == "slide"]
     pictures = [(f"{i.subject_id} {i.path.name}", record_of(layout.bag("slide", i.key))) for i in slides]
     shown = [(caption, path.with_name(f"{path.name}.png")) for caption, path in pictures]
-    write_contact_sheets(layout.root / "features" / "slide", [pair for pair in shown if pair[1].exists()])
+    sheets = contact_sheets(layout.root / "features" / "slide", [pair for pair in shown if pair[1].exists()])
+    items = [
+        Item("", str(sheet), (sheet, part))
+        for sheet, part in sheets.items()
+        if not is_current(sheet, "sheets", _by_place(part), {})
+    ]
+    return run_items("sheets", write_sheet, items, settings.n_workers, track)
+
+
+def write_sheet(output: Path, pictures: Sequence[tuple[str, Path]]) -> None:
+    """Write one contact sheet and its sidecar."""
+    key = make_key("sheets", _by_place(pictures), {})
+    begin(output)
+    write_contact_sheet(output, pictures)
+    mark_done(output, key)
+
+
+def _by_place(pictures: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+    return {f"{place:02d} {caption}": path for place, (caption, path) in enumerate(pictures)}
 
 
 def bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
