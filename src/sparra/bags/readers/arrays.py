@@ -75,7 +75,7 @@ def load_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"the JSON cannot be read ({' '.join(str(error).split())})", path, MEND) from None
     if not isinstance(content, dict):
         raise UserError(f"the JSON holds a {type(content).__name__}, not an object", path, MEND)
