@@ -26,6 +26,9 @@ PATIENT = re.compile(r"^TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}$", re.I)
 SAMPLE_CODES = {"primary tumor": "01", "recurrent tumor": "02", "metastatic": "06", "solid tissue normal": "11"}
 KIND_ORDER = ("DX", "TS", "MS", "BS")
 
+#: Names become parts of paths and lines of manifests, so they hold neither folders nor tabs.
+PLAIN_NAME = re.compile(r"[\w+-][\w .,()+-]*", re.ASCII)
+
 SlideRule = Literal["diagnostic", "diagnostic-first"]
 
 
@@ -122,6 +125,8 @@ def choose_slides(
 
 def _refusal(slide: Slide, known: set[str], samples: set[str], rule: SlideRule) -> str:
     """Return why a slide is not even a candidate; empty if it is."""
+    if not (PLAIN_NAME.fullmatch(slide.file_id) and PLAIN_NAME.fullmatch(slide.file_name)):
+        return "its name is no plain file name"
     if slide.linked and slide.linked != (slide.subject_id,):
         return f"its barcode says {slide.subject_id}, the archive links it to {', '.join(slide.linked)}"
     if slide.subject_id not in known:

@@ -23,6 +23,8 @@ DATES = (
     re.compile(r"(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})(?!\d)"),
     re.compile(r"(?P<month>\d{1,2})[-/](?P<day>\d{1,2})[-/](?P<year>\d{4})(?!\d)"),
 )
+#: Digits and dots: it becomes the name of a folder and a line of a manifest.
+UID = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
 THICKNESS = re.compile(r"(?<![\d.])(\d{1,2}(?:\.\d+)?) ?mm", re.I)
 #: Names of a column in the archive's answer (NBIA getSeries) and in tables exported from it, without regard to case,
 #: spaces and underscores.
@@ -223,6 +225,8 @@ def phase_of(series: Series, rules: SeriesRules) -> str:
 
 
 def _refusal(series: Series, known: set[str], rules: SeriesRules) -> str:
+    if not UID.fullmatch(series.uid):
+        return "its SeriesInstanceUID is none"
     if series.subject_id not in known:
         return "its patient is not in the cohort"
     if series.modality not in ("CT", ""):
