@@ -4,10 +4,10 @@ Simulated bags (`parts/scaled_cohort.py`) go through import, graphs, training (m
 modalities, cross-fitted) and evaluation (forest, ridge Cox, clinic, added value, bootstrap) with two workers. Training
 may hold `HELD_MIB` of prepared graphs, less than the smaller cohort needs, so that both sizes read most graphs anew in
 each epoch. `peak_mb_N` is the highest resident memory, in 10⁶ bytes, of the whole tree of processes (this one and the
-workers), looked at five times a second and summed, shared libraries counted once a process; `idle_mb_N` is that before
-the first stage that the workers take part in, `greatest_process_mb_N` the peak of the greatest process. Each size runs
-in a process of its own. With `--folder` the studies are kept and a size that is finished is not run again; one that was
-cut off goes on, and then tells the peak of what was left.
+workers), looked at five times a second and summed, shared libraries counted once a process; `check_mb_N` is that of the
+first stage, in which workers load and look at the bags, `greatest_process_mb_N` the peak of the greatest process. Each
+size runs in a process of its own. With `--folder` the studies are kept, and a run that was cut off goes on: peaks and
+seconds of the stages before are noted as they end.
 """
 
 import argparse
@@ -56,10 +56,9 @@ STUDY: dict[str, Any] = {
 class Watch:
     """Looks at the memory of this process and all below it, and keeps the highest of each stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, peaks: dict[str, float], greatest: float) -> None:
         self.stage = "start"
-        self.peaks: dict[str, float] = {}
-        self.greatest = 0.0
+        self.peaks, self.greatest = peaks, greatest
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -87,11 +86,10 @@ def _resident(process: psutil.Process) -> int:
 
 
 class Stages:
-    """Tells the watch which stage runs, and notes the seconds of each."""
+    """Tells the watch which stage runs, and notes what each took in a file, so that a run may be cut off."""
 
-    def __init__(self, watch: Watch) -> None:
-        self.watch = watch
-        self.seconds: dict[str, float] = {}
+    def __init__(self, watch: Watch, seconds: dict[str, float], notes: Path) -> None:
+        self.watch, self.seconds, self.notes = watch, seconds, notes
         self._begun = perf_counter()
 
     def begin(self, stage: str) -> None:
@@ -99,6 +97,8 @@ class Stages:
         now = perf_counter()
         self.seconds[self.watch.stage] = self.seconds.get(self.watch.stage, 0.0) + now - self._begun
         self.watch.stage, self._begun = stage, now
+        watch = {"peaks_mb": dict(self.watch.peaks), "greatest_mb": self.watch.greatest}
+        write_json(self.notes, {**watch, "seconds": self.seconds})
 
     def __call__(self, items: Iterable[Any], label: str, total: int) -> Iterator[Any]:
         """Pass on the items of a stage, whose work is done as they are taken."""
@@ -113,8 +113,10 @@ def run_size(n_subjects: int, folder: Path, output: Path) -> None:
     from sparra.study.settings import StudySettings
 
     place = folder / str(n_subjects)
-    with Watch() as watch:
-        stages = Stages(watch)
+    notes = output.with_suffix(".partial.json")
+    known = read_json(notes) if notes.exists() else {"peaks_mb": {}, "greatest_mb": 0.0, "seconds": {}}
+    with Watch(known["peaks_mb"], known["greatest_mb"]) as watch:
+        stages = Stages(watch, known["seconds"], notes)
         stages.begin("simulate")
         write_cohort(place / "cohort", n_subjects, SEED)
         tables = {name: place / "cohort" / f"{name}.csv" for name in ("subjects", "images")}
@@ -157,7 +159,7 @@ def summarise(results: list[dict[str, Any]]) -> tuple[pd.DataFrame, dict[str, fl
             if stage in result["seconds"]
         ]
         figures[f"peak_mb_{n}"] = round(max(result["peaks_mb"].values()), 1)
-        figures[f"idle_mb_{n}"] = round(result["peaks_mb"]["check"], 1)
+        figures[f"check_mb_{n}"] = round(result["peaks_mb"]["check"], 1)
         figures[f"greatest_process_mb_{n}"] = round(result["greatest_mb"], 1)
         figures[f"seconds_{n}"] = round(sum(result["seconds"].values()), 1)
         figures |= {f"c_index_{name}_{n}": round(value, 3) for name, value in result["c_index"].items()}
@@ -190,6 +192,8 @@ def main() -> None:
             print(table.to_string(index=False))
             print(json.dumps(figures))
             return
+    if not FIGURES.exists():
+        raise SystemExit("nothing is saved yet: run it without --summary")
     print(TABLE.read_text())
     print(json.dumps(read_json(FIGURES)))
 
