@@ -1,6 +1,7 @@
 """What decodes slides and CTs, tried on a small picture."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,8 @@ def _openslide() -> str:
 def _image_ios() -> str:
     import SimpleITK as sitk
 
-    there = set(sitk.ImageFileReader().GetRegisteredImageIOs())
+    reader: Any = sitk
+    there = set(reader.ImageFileReader().GetRegisteredImageIOs())
     absent = [name for io, name in IMAGE_IOS.items() if io not in there]
     if absent:
         raise ValueError(f"SimpleITK has no reader of {', '.join(absent)}")
@@ -66,7 +68,7 @@ def _image_ios() -> str:
 
 def _transfer_syntaxes() -> str:
     from pydicom import uid
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     wanted = (uid.RLELossless, uid.JPEGBaseline8Bit, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.JPEG2000)
     absent = [syntax.name for syntax in wanted if not get_decoder(syntax).is_available]
