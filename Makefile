@@ -26,6 +26,7 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
+	$(BIN)/python -m audit
 
 # The studies `planted` and `real_bags` take hours: run them by name, here they reprint what is saved.
 bench: $(READY)

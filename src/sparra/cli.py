@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sparra import RESEARCH_USE_ONLY, __version__, cli_bags, cli_maps, cli_status
+from sparra import RESEARCH_USE_ONLY, __version__, cli_bags, cli_doctor, cli_maps, cli_status
 from sparra.bundle import cli as cli_bundle
 from sparra.cli_engine import EngineOption
 from sparra.errors import UserError
@@ -38,6 +38,7 @@ app.command("view")(view)
 app.command("maps")(cli_maps.maps)
 cli_bundle.register(app)
 app.command("status")(cli_status.status)
+app.command("doctor")(cli_doctor.doctor)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file.", show_default=False)]
 

@@ -1,0 +1,1 @@
+"""Whether a known vulnerability lies in what ``requirements.lock`` installs."""

@@ -1,0 +1,1 @@
+"""``sparra doctor``: whether this machine can run a study, and what to do where it cannot."""
