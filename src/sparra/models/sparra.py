@@ -37,8 +37,8 @@ from sparra.models.uncertainty import Draws, Spread, sampled_gate, spread_over_d
 # exp(±20) is as far as float32 can follow a variance without trouble.
 LOG_VARIANCE_LIMIT = 20.0
 SINH_LIMIT = 10.0
-# The nodes whose branch features are held at a time; a larger slide is held alone.
-GROUP_NODES = 2**15
+# Branch features held at a time; a slide that has more is held alone. Smaller groups leave threads waiting more often.
+GROUP_BYTES = 2**26
 
 
 class PoolingModule(nn.Module):
@@ -240,7 +240,8 @@ class SparraAggregator(Aggregator):
         """Pool some subjects at a time, so that branch features of all nodes are never held together."""
         uses_branch = self.settings.gate_sees == "graph_and_node" or self.settings.aggregate == "branch"
         parts, sizes = [], []
-        for group in graph.groups(GROUP_NODES):
+        most_nodes = GROUP_BYTES // (self.settings.hidden * graph.parts[0].itemsize)
+        for group in graph.groups(most_nodes):
             hidden = self.branches[modality](group.parts)
             first, second = self.poolings[modality](hidden, group)
             kept = first.kept[second.kept]
