@@ -16,6 +16,7 @@ from sparra.maps.volume import open_ct, score_volume, write_nifti
 from sparra.radiology.extract import extract_ct
 from sparra.radiology.geometry import Grid
 from sparra.radiology.settings import CtSettings
+from sparra.radiology.volume import read_volume
 
 LABEL = MapLabel("SPARRA on CT", "failed", "It fails.")
 
@@ -59,6 +60,44 @@ AFFINES = {
     "left-handed": np.vstack([np.c_[rotation(0.1, 0.2, 0.1) * [-0.7, 0.7, 3.0], [5, 6, 7]], [0, 0, 0, 1]]),
     "sagittal": np.array([[0, 0, 3.0, -20], [0.9, 0, 0, 8], [0, -0.9, 0, 4], [0, 0, 0, 1]]),
 }
+
+
+@pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_nifti_2_is_read_as_nifti_1_and_its_map_lies_on_it(name: str, endian: str, tmp_path: Path) -> None:
+    voxels = np.random.default_rng(2).integers(-1000, 1000, (12, 11, 10)).astype(endian + "i2")
+    for kind, folder in ((nibabel.Nifti1Image, "one"), (nibabel.Nifti2Image, "two")):
+        image = kind(voxels, AFFINES["oblique"], kind.header_class(endianness=endian))
+        image.header.set_slope_inter(2.0, -5.0)
+        image.set_sform(AFFINES["oblique"], 1)
+        image.header.set_xyzt_units("mm")
+        (tmp_path / folder).mkdir()
+        nibabel.save(image, tmp_path / folder / name)
+    first, second = (read_volume(tmp_path / folder / name, as_float=True) for folder in ("one", "two"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(first), sitk.GetArrayFromImage(second))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(second), nibabel.load(tmp_path / "two" / name).get_fdata().T)
+    for one, two in zip(vars(Grid.of(first)).values(), vars(Grid.of(second)).values(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+    ct = open_ct(tmp_path / "two" / name)
+    scores = scores_at(ct.grid.to_mm(np.array([[4, 4, 4.0], [6, 6, 6]])), (3.0, 3.0, 6.0), "ct")
+    write_nifti(tmp_path / "map.nii.gz", score_volume(scores, ct), ct, scores, LABEL)
+    written, source = nibabel.load(tmp_path / "map.nii.gz"), nibabel.load(tmp_path / "two" / name)
+    np.testing.assert_allclose(written.affine, source.affine, rtol=1e-6)
+    assert written.header["sform_code"] == 1
+    assert written.shape == source.shape
+
+
+def test_a_broken_nifti_2_header_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "ct.nii"
+    nibabel.save(nibabel.Nifti2Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[24:32] = np.array(10**12, "<i8").tobytes()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="a length that no CT has"):
+        read_volume(path, as_float=True)
+    path.write_bytes(content[:400])
+    with pytest.raises(UserError):
+        read_volume(path, as_float=True)
 
 
 @pytest.mark.parametrize("name", AFFINES)

@@ -15,7 +15,7 @@ from sparra.maps.paint import paint
 from sparra.maps.scores import ImageScores
 from sparra.radiology.dicom import DicomSeries, find_series
 from sparra.radiology.geometry import Grid
-from sparra.radiology.nifti import header_bytes, is_nifti
+from sparra.radiology.nifti import is_nifti, nifti1_header
 from sparra.radiology.volume import read_grid
 
 # Offsets in a NIfTI-1 header (nifti1.h).
@@ -107,9 +107,9 @@ def score_volume(scores: ImageScores, ct: CtSource, values: NDArray[np.float64] 
 def write_nifti(path: Path, volume: NDArray[np.float32], ct: CtSource, scores: ImageScores, label: MapLabel) -> None:
     """Write a volume [z, y, x] as NIfTI-1 with the CT's geometry.
 
-    Of a NIfTI-1 CT the fields that place it (pixdim, qform, sform and their codes) are copied as they are; of any
-    other, they are made from its grid. What the scores are stands in a comment extension, and in short in the
-    description.
+    Of a NIfTI CT the fields that place it (pixdim, qform, sform and their codes) are copied as they are, rounded to
+    float32 where it is NIfTI-2; of any other, they are made from its grid. What the scores are stands in a comment
+    extension, and in short in the description.
 
     Raises
     ------
@@ -148,9 +148,8 @@ def _header(ct: CtSource) -> bytearray:
     _put(header, _DATATYPE, "<i2", [_FLOAT32, 32])
     _put(header, 112, "<f4", [1.0, 0.0])  # scl_slope, scl_inter
     header[_UNITS] = _MM
-    source, order = header_bytes(ct.path) if is_nifti(ct.path) else (b"", "")
-    if len(source) == _HEADER:
-        _copy_place(header, source, order)
+    if is_nifti(ct.path):
+        _copy_place(header, *nifti1_header(ct.path))
     else:
         _place(header, ct.grid)
     return header

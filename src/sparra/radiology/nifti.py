@@ -34,6 +34,18 @@ _TYPES = {
     1280: "u8",
 }
 _NIFTI_1 = 348
+#: Fields of NIfTI-2 with their counterparts in NIfTI-1: type and offset in each, and how many (nifti2.h, nifti1.h).
+_COUNTERPARTS = (
+    ("i2", 12, "i2", 70, 2),  # datatype, bitpix
+    ("i8", 16, "i2", 40, 8),  # dim
+    ("f8", 104, "f4", 76, 8),  # pixdim
+    ("i8", 168, "f4", 108, 1),  # vox_offset
+    ("f8", 176, "f4", 112, 2),  # scl_slope, scl_inter
+    ("i4", 344, "i2", 252, 2),  # qform_code, sform_code
+    ("f8", 352, "f4", 256, 6),  # quatern_b to qoffset_z
+    ("f8", 400, "f4", 280, 12),  # srow_x, srow_y, srow_z
+    ("i4", 500, "u1", 123, 1),  # xyzt_units
+)
 #: Where the spacings along x, y, z stand, by the length of the header.
 _PIXDIM = {_NIFTI_1: 80, 540: 112}
 #: Less is 0 for ITK.
@@ -157,6 +169,37 @@ def header_bytes(path: Path) -> tuple[bytes, str]:
         if length in _PIXDIM and len(content) >= length:
             return content[:length], order
     raise UserError("this is no NIfTI header", path, _MEND)
+
+
+def nifti1_header(path: Path) -> tuple[bytes, str]:
+    """Return the header as NIfTI-1, that of NIfTI-2 turned into one, and its byte order.
+
+    Raises
+    ------
+    UserError
+        If it is no NIfTI header, or a length is beyond NIfTI-1.
+    """
+    header, order = header_bytes(path)
+    if len(header) == _NIFTI_1:
+        return header, order
+    turned = bytearray(_NIFTI_1)
+    turned[:4] = np.array(_NIFTI_1, order + "i4").tobytes()
+    turned[344:348] = b"n+1\0"
+    for kind, offset, wanted, place, count in _COUNTERPARTS:
+        values = np.frombuffer(header, order + kind, count, offset)
+        if wanted[0] in "iu" and (np.abs(values.astype(np.float64)) > np.iinfo(wanted).max).any():
+            raise UserError("the NIfTI-2 header holds a length that no CT has", path, _MEND)
+        content = values.astype(order + wanted).tobytes()
+        turned[place : place + len(content)] = content
+    return bytes(turned), order
+
+
+def is_nifti2(path: Path) -> bool:
+    """Tell by the length of the header; False for what is no NIfTI file."""
+    try:
+        return is_nifti(path) and len(header_bytes(path)[0]) != _NIFTI_1
+    except (UserError, OSError, ValueError):
+        return False
 
 
 def _is_packed(path: Path) -> bool:

@@ -4,13 +4,14 @@
 # mypy: disable-error-code="no-untyped-call"
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import SimpleITK as sitk
 
 from sparra.errors import UserError
 from sparra.radiology.geometry import Grid
-from sparra.radiology.nifti import is_nifti, read_voxels, require_spacing, require_whole
+from sparra.radiology.nifti import is_nifti, is_nifti2, nifti1_header, read_voxels, require_spacing, require_whole
 
 # ITK writes its warnings (e.g. on rounded direction cosines) to stderr, across the progress bars; what
 # matters is checked here and told as a UserError.
@@ -40,10 +41,8 @@ def read_header(path: Path, spacing_known: bool = False) -> Any:
             path,
             f"Use {', '.join(SUFFIXES)} or a folder of DICOM slices",
         )
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        reader = _nifti2_reader(path) if is_nifti2(path) else _reader(path)
     except RuntimeError as error:
         what = "the image's header cannot be read"
         if "orthonormal" in str(error):
@@ -58,6 +57,22 @@ def read_header(path: Path, spacing_known: bool = False) -> Any:
             path,
         )
     return reader
+
+
+def _reader(path: Path) -> Any:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
+def _nifti2_reader(path: Path) -> Any:
+    """Let ITK, which reads NIfTI-1 only, see the header as such; voxels are not read by it."""
+    header, _ = nifti1_header(path)
+    with TemporaryDirectory(prefix="sparra-header-") as folder:
+        plain = Path(folder) / "header.nii"
+        plain.write_bytes(header + bytes(4))
+        return _reader(plain)
 
 
 def read_grid(path: Path, spacing_known: bool = False) -> Grid:
