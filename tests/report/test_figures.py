@@ -3,21 +3,32 @@ import pandas as pd
 import pytest
 
 from sparra.report.figures import CHANCE, draw_bars, draw_kaplan_meier, words_of_test
-from sparra.report.results import read_results
+from sparra.report.results import METRIC_NAMES, read_results
 from sparra.report.tables import results_table
 from sparra.study.layout import StudyLayout
 from sparra.survival.groups import LogRank
 
 
-def test_bars_reach_from_chance_to_the_mean(joint_study: StudyLayout) -> None:
+@pytest.mark.parametrize("metric", ["c_index", "c_ipcw", "c_auc", "ibs"])
+def test_bars_reach_from_chance_or_zero_to_the_mean(joint_study: StudyLayout, metric: str) -> None:
     metrics = read_results(joint_study).metrics
     table = results_table(metrics)
-    axes = draw_bars(table, "joint", metrics).axes[0]
-    rows = [row for row in table.rows if (row.modality, row.metric) == ("joint", "c_index")]
+    panels = {axes.get_ylabel(): axes for axes in draw_bars(table, "joint", metrics).axes}
+    assert list(panels) == list(METRIC_NAMES.values())
+    axes = panels[METRIC_NAMES[metric]]
+    rows = [row for row in table.rows if (row.modality, row.metric) == ("joint", metric)]
+    names = [name for name in table.columns if metric != "ibs" or name not in ("FSVM", "network")]
+    assert [text.get_text() for text in axes.get_xticklabels()] == names
     heights = [bar.get_y() + bar.get_height() for bars in axes.containers[::2] for bar in bars]
-    expected = [row.cells[name].mean for row in rows for name in table.columns]
-    np.testing.assert_allclose(heights, expected)
-    assert {bar.get_y() for bars in axes.containers[::2] for bar in bars} == {CHANCE}
+    np.testing.assert_allclose(heights, [row.cells[name].mean for row in rows for name in names])
+    base = 0.0 if metric == "ibs" else CHANCE
+    assert {bar.get_y() for bars in axes.containers[::2] for bar in bars} == {base}
+
+
+def test_one_metric_has_one_panel(joint_study: StudyLayout) -> None:
+    metrics = read_results(joint_study).metrics
+    metrics = metrics[metrics["metric"] == "c_index"]
+    assert len(draw_bars(results_table(metrics), "joint", metrics).axes) == 1
 
 
 def test_kaplan_meier_curves_and_numbers_at_risk_are_right() -> None:

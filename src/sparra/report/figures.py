@@ -1,4 +1,4 @@
-"""Bars of the C-index (the paper's Fig. 2) and Kaplan–Meier curves of risk groups (its Fig. 4)."""
+"""Bars of the metrics (the paper's Fig. 2) and Kaplan–Meier curves of risk groups (its Fig. 4)."""
 
 from textwrap import fill
 
@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from sparra.report.pictures import AGGREGATOR_COLOURS, HIGH_RISK, LOW_RISK, OTHER_COLOURS, QUIET, STYLE
-from sparra.report.results import aggregator_name, modality_name
-from sparra.report.tables import ResultsTable
+from sparra.report.results import METRIC_NAMES, aggregator_name, in_order, modality_name
+from sparra.report.tables import LOWER_IS_BETTER, ResultsTable, Row
 from sparra.survival.groups import LogRank, kaplan_meier, log_rank
 
 CHANCE = 0.5
@@ -27,7 +27,9 @@ def colour_of(aggregator: str, position: int) -> str:
 
 
 def draw_bars(table: ResultsTable, modality: str, metrics: pd.DataFrame) -> Figure:
-    """Draw the C-index of one modality: bars from chance to the mean, whiskers of one SD, a dot a fold.
+    """Draw the metrics of one modality (Fig. 2): bars to the mean, whiskers of one SD, a dot a fold.
+
+    One panel a metric. Bars start from chance, those of the integrated Brier score from 0.
 
     Parameters
     ----------
@@ -36,38 +38,54 @@ def draw_bars(table: ResultsTable, modality: str, metrics: pd.DataFrame) -> Figu
     metrics : DataFrame
         ``metrics.csv``, for the folds' dots.
     """
-    rows = [row for row in table.rows if row.modality == modality and row.metric == "c_index"]
-    folds = metrics[(metrics["modality"] == modality) & (metrics["metric"] == "c_index")]
-    width = 0.8 / max(len(rows), 1)
+    mine = [row for row in table.rows if row.modality == modality]
+    shown = in_order({row.metric for row in mine}, METRIC_NAMES)
+    one = len(shown) < 2
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.55, 2.6), layout="constrained")
-        axes = figure.subplots()
-        for position, row in enumerate(rows):
-            x = np.arange(len(table.columns)) + (position - (len(rows) - 1) / 2) * width
-            mean = np.asarray([row.cells[name].mean for name in table.columns])
-            sd = np.nan_to_num([row.cells[name].sd for name in table.columns])
-            colour = colour_of(row.aggregator, position)
-            axes.bar(x, mean - CHANCE, 0.9 * width, bottom=CHANCE, color=colour, alpha=0.85,
-                     label=aggregator_name(row.aggregator))  # fmt: skip
-            axes.errorbar(x, mean, sd, fmt="none", ecolor="black", elinewidth=1, capsize=2)
-            mine = folds[folds["aggregator"] == row.aggregator]
-            for place, name in zip(x, table.columns, strict=True):
-                values = mine.loc[mine["model"] == name, "value"]
-                axes.plot([place] * len(values), values, ".", color="black", alpha=0.35, markersize=3)
-        axes.axhline(CHANCE, color=QUIET, linewidth=0.8)
-        axes.set_xticks(range(len(table.columns)), table.columns, fontsize=8)
-        axes.set_ylim(*_c_index_limits(metrics, table))
-        axes.set_ylabel("C-index")
-        axes.set_title(modality_name(modality), fontsize=10)
-        figure.legend(loc="outside lower center", ncols=max(len(rows), 1), frameon=False, fontsize=8)
+        figure = Figure(figsize=(3.55, 2.6) if one else (7.2, 2.3 * -(-len(shown) // 2) + 0.3), layout="constrained")
+        panels = figure.subplots(-(-len(shown) // 2) or 1, 1 if one else 2, squeeze=False).ravel()
+        for axes, metric in zip(panels, shown, strict=False):
+            _draw_bars_of(axes, table, [row for row in mine if row.metric == metric], metrics)
+        for axes in panels[len(shown) :]:
+            axes.set_visible(False)
+        figure.suptitle(modality_name(modality), fontsize=10)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(len(labels), 1), frameon=False, fontsize=8)
     return figure
 
 
-def _c_index_limits(metrics: pd.DataFrame, table: ResultsTable) -> tuple[float, float]:
-    """Limits that hold every fold and whisker, equal over the modalities' figures."""
-    cells = [cell for row in table.rows if row.metric == "c_index" for cell in row.cells.values()]
-    values = metrics.loc[metrics["metric"] == "c_index", "value"].tolist()
+def _draw_bars_of(axes: Axes, table: ResultsTable, rows: list[Row], metrics: pd.DataFrame) -> None:
+    """Draw the panel of one metric; a model without a value has no place."""
+    metric = rows[0].metric
+    base = 0.0 if metric in LOWER_IS_BETTER else CHANCE
+    names = [name for name in table.columns if any(np.isfinite(row.cells[name].mean) for row in rows)]
+    width = 0.8 / len(rows)
+    folds = metrics[(metrics["modality"] == rows[0].modality) & (metrics["metric"] == metric)]
+    for position, row in enumerate(rows):
+        x = np.arange(len(names)) + (position - (len(rows) - 1) / 2) * width
+        mean = np.asarray([row.cells[name].mean for name in names])
+        sd = np.nan_to_num([row.cells[name].sd for name in names])
+        colour = colour_of(row.aggregator, position)
+        axes.bar(x, mean - base, 0.9 * width, bottom=base, color=colour, alpha=0.85,
+                 label=aggregator_name(row.aggregator))  # fmt: skip
+        axes.errorbar(x, mean, sd, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+        tested = folds[folds["aggregator"] == row.aggregator]
+        for place, name in zip(x, names, strict=True):
+            values = tested.loc[tested["model"] == name, "value"]
+            axes.plot([place] * len(values), values, ".", color="black", alpha=0.35, markersize=3)
+    axes.axhline(base, color=QUIET, linewidth=0.8)
+    axes.set_xticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(*_limits(metrics, table, metric))
+    axes.set_ylabel(METRIC_NAMES.get(metric, metric))
+
+
+def _limits(metrics: pd.DataFrame, table: ResultsTable, metric: str) -> tuple[float, float]:
+    """Limits that hold every fold and whisker of a metric, equal over the modalities' figures."""
+    cells = [cell for row in table.rows if row.metric == metric for cell in row.cells.values()]
+    values = metrics.loc[metrics["metric"] == metric, "value"].tolist()
     values += [cell.mean + side * np.nan_to_num(cell.sd) for cell in cells for side in (-1, 1)]
+    if metric in LOWER_IS_BETTER:
+        return 0.0, 1.05 * float(np.nanmax([*values, 0.25]))
     low = np.nanmin([*values, CHANCE - 0.02])
     high = np.nanmax([*values, CHANCE + 0.1])
     return max(0.0, float(low) - 0.02), min(1.0, float(high) + 0.02)

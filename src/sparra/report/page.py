@@ -139,7 +139,7 @@ def _bars(table: ResultsTable, metrics: pd.DataFrame) -> list[tuple[str, Figure,
     pictures = []
     for modality in in_order({row.modality for row in table.rows if row.metric == "c_index"}, MODALITY_NAMES):
         alt = (
-            f"Bar chart of the C-index on {modality_name(modality)} for each aggregator and survival model; "
+            f"Bar charts of the metrics on {modality_name(modality)} for each aggregator and survival model; "
             "the numbers are in the table above."
         )
         figure = draw_bars(table, modality, metrics)
