@@ -121,17 +121,17 @@ def test_worker_stays_below_the_least_limit_that_is_granted(name: str, measured:
 
 def test_what_earlier_images_hold_counts() -> None:
     bag = Bag("slide", np.zeros((30, 3), dtype=np.float32), np.arange(60.0).reshape(30, 2))
-    graph = build_graph(bag, GraphSettings(memory_gb=1), "one")
+    graph = build_graph(bag, GraphSettings(memory_gb=1.4), "one")
     assert isinstance(graph, SpatialGraph)
     assert graph_bytes(graph) >= 2 * (graph.features.nbytes + graph.edge_index.nbytes)
     with pytest.raises(UserError, match=r"0\.3 for graphs of the subject's other images"):
-        build_graph(bag, GraphSettings(memory_gb=1), "two", held_bytes=0.3e9)
+        build_graph(bag, GraphSettings(memory_gb=1.4), "two", held_bytes=0.3e9)
 
 
 def test_dense_radius_edges_are_refused_before_they_are_listed() -> None:
     positions = np.random.default_rng(0).uniform(0, 1000, (4000, 2))
     bag = Bag("slide", np.ones((4000, 2), dtype=np.float32), positions)
-    given = GraphSettings(edges="radius", connectivity=2000, search_radius=0.1, memory_gb=1.2)
+    given = GraphSettings(edges="radius", connectivity=2000, search_radius=0.1, memory_gb=1.6)
     with pytest.raises(UserError, match=r"0\.72 for 7998000 edges") as told:
         build_graph(bag, given, "image")
     assert "connectivity" in told.value.mend

@@ -56,12 +56,12 @@ def test_radius_is_strict() -> None:
 def test_too_many_pairs_are_refused_before_memory_is_spent() -> None:
     positions = np.zeros((4000, 2))
     tracemalloc.start()
-    with pytest.raises(UserError, match=r"needs up to 0.994 GB .* 0.192 for 7998000 pairs of patches") as told:
-        similarities(positions, replace(settings(), memory_gb=0.99))
+    with pytest.raises(UserError, match=r"needs up to 1.39 GB .* 0.192 for 7998000 pairs of patches") as told:
+        similarities(positions, replace(settings(), memory_gb=1.39))
     assert tracemalloc.get_traced_memory()[1] < 10e6
     tracemalloc.stop()
     assert "search_radius" in told.value.mend
-    assert similarities(positions, replace(settings(), memory_gb=1.0)).nnz == 4000 * 3999
+    assert similarities(positions, replace(settings(), memory_gb=1.4)).nnz == 4000 * 3999
 
 
 def test_memory_a_pair_is_as_stated() -> None:

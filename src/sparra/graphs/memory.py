@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from sparra.errors import UserError
 from sparra.graphs.graph import SpatialGraph
 
-#: A worker with its libraries, compiled code and buffers of fixed size.
-WORKER_BYTES = 800_000_000
+#: A worker with its libraries, compiled code and buffers of fixed size; torch's build for CUDA, which takes 0.35 GB
+#: more than that for processors alone, included.
+WORKER_BYTES = 1_200_000_000
 #: A patch without its features: positions, cells, the scratch of the linkage. Nodes are averaged in blocks of
 #: `COLUMNS_AT_A_TIME` features, which take `COLUMN_BYTES` each.
 PATCH_BYTES, COLUMN_BYTES = 500, 24

@@ -44,6 +44,11 @@ class WeightsSource:
     sha256: str | None = None
     gated: bool = False
 
+    @classmethod
+    def on_hub(cls, key: str, hub: str, file: str = "pytorch_model.bin", gated: bool = False) -> "WeightsSource":
+        """Describe a file of a repository on the Hugging Face Hub, whose page is where a person gets it."""
+        return cls(key, file, f"https://huggingface.co/{hub}", hub, gated=gated)
+
 
 @dataclass(frozen=True)
 class FoundWeights:

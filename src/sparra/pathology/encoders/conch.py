@@ -72,16 +72,8 @@ CONCH_LAYOUT = Layout(
     ignored=(r"attn_pool_caption\..+", r"ln_caption\..+", "proj_contrast"),
 )
 CONCH_V15_LAYOUT = Layout(convert=small_positions)
-_SOURCE = WeightsSource(
-    "conch", "pytorch_model.bin", "https://huggingface.co/MahmoodLab/CONCH", "MahmoodLab/CONCH", gated=True
-)
-_V15_SOURCE = WeightsSource(
-    "conch-v1.5",
-    "pytorch_model_vision.bin",
-    "https://huggingface.co/MahmoodLab/conchv1_5",
-    "MahmoodLab/conchv1_5",
-    gated=True,
-)
+_SOURCE = WeightsSource.on_hub("conch", "MahmoodLab/CONCH", gated=True)
+_V15_SOURCE = WeightsSource.on_hub("conch-v1.5", "MahmoodLab/conchv1_5", "pytorch_model_vision.bin", gated=True)
 
 CONCH = tile_network_entry(
     EncoderCard(

@@ -6,13 +6,7 @@ from sparra.pathology.encoders.network import IMAGENET, TileTransform, tile_netw
 from sparra.weights import Layout, WeightsSource
 
 SHAPE = VitShape(224, 16, 1536, 40, 24, 4096, gated=True, scaled=True)
-_SOURCE = WeightsSource(
-    "prov-gigapath",
-    "pytorch_model.bin",
-    "https://huggingface.co/prov-gigapath/prov-gigapath",
-    "prov-gigapath/prov-gigapath",
-    gated=True,
-)
+_SOURCE = WeightsSource.on_hub("prov-gigapath", "prov-gigapath/prov-gigapath", gated=True)
 
 PROV_GIGAPATH = tile_network_entry(
     EncoderCard(

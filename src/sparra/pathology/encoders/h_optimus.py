@@ -7,13 +7,7 @@ from sparra.weights import Layout, WeightsSource
 
 SHAPE = VitShape(224, 14, 1536, 40, 24, 4096, gated=True, scaled=True, registers=4, positions_for_prefix=False)
 _COLOURS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
-_SOURCE = WeightsSource(
-    "h-optimus-1",
-    "pytorch_model.bin",
-    "https://huggingface.co/bioptimus/H-optimus-1",
-    "bioptimus/H-optimus-1",
-    gated=True,
-)
+_SOURCE = WeightsSource.on_hub("h-optimus-1", "bioptimus/H-optimus-1", gated=True)
 
 H_OPTIMUS_1 = tile_network_entry(
     EncoderCard(

@@ -9,7 +9,7 @@ from sparra.weights.dinov2_names import from_dinov2
 SHAPE = VitShape(224, 16, 1024, 24, 16, 4096, scaled=True)
 #: The token that replaced masked patches in training lies in the file too.
 LAYOUT = Layout(ignored=(r"embeddings\.mask_token",), convert=from_dinov2)
-_SOURCE = WeightsSource("phikon-v2", "model.safetensors", "https://huggingface.co/owkin/phikon-v2", "owkin/phikon-v2")
+_SOURCE = WeightsSource.on_hub("phikon-v2", "owkin/phikon-v2", "model.safetensors")
 
 PHIKON_V2 = tile_network_entry(
     EncoderCard(

@@ -8,12 +8,8 @@ from sparra.weights import Layout, WeightsSource
 UNI_SHAPE = VitShape(224, 16, 1024, 24, 16, 4096, scaled=True)
 UNI2_SHAPE = VitShape(224, 14, 1536, 24, 24, 4096, gated=True, scaled=True, registers=8, positions_for_prefix=False)
 _TRANSFORM = TileTransform(IMAGENET, 224, "bilinear", 224)
-_UNI_SOURCE = WeightsSource(
-    "uni", "pytorch_model.bin", "https://huggingface.co/MahmoodLab/UNI", "MahmoodLab/UNI", gated=True
-)
-_UNI2_SOURCE = WeightsSource(
-    "uni2-h", "pytorch_model.bin", "https://huggingface.co/MahmoodLab/UNI2-h", "MahmoodLab/UNI2-h", gated=True
-)
+_UNI_SOURCE = WeightsSource.on_hub("uni", "MahmoodLab/UNI", gated=True)
+_UNI2_SOURCE = WeightsSource.on_hub("uni2-h", "MahmoodLab/UNI2-h", gated=True)
 
 UNI = tile_network_entry(
     EncoderCard(

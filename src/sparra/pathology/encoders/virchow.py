@@ -6,9 +6,7 @@ from sparra.pathology.encoders.network import IMAGENET, TileTransform, tile_netw
 from sparra.weights import Layout, WeightsSource
 
 SHAPE = VitShape(224, 14, 1280, 32, 16, 3416, gated=True, scaled=True, registers=4)
-_SOURCE = WeightsSource(
-    "virchow2", "pytorch_model.bin", "https://huggingface.co/paige-ai/Virchow2", "paige-ai/Virchow2", gated=True
-)
+_SOURCE = WeightsSource.on_hub("virchow2", "paige-ai/Virchow2", gated=True)
 
 VIRCHOW2 = tile_network_entry(
     EncoderCard(

@@ -1,7 +1,6 @@
 """The image tower of M3D-CLIP (Bai et al. 2024): one row a tumour."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch.nn import functional
 from sparra.encoders import EncoderCard
 from sparra.networks.volume_transformer import VolumeTransformer
 from sparra.radiology.encoders.base import CtEncoderEntry, ct_encoders
+from sparra.radiology.encoders.network import NetworkEncoder
 from sparra.radiology.encoders.region import CtRegion, Orientation, Rows, Triple
 from sparra.radiology.encoders.whole import cut_out, one_row
 from sparra.radiology.encoders.windows import SOFT_TISSUE, foreground_window
@@ -30,9 +30,7 @@ M3D_LAYOUT = Layout(
         r"vision_encoder\.blocks\.\d+\.(norm_cross_attn|cross_attn)\..+",
     ),
 )
-_SOURCE = WeightsSource(
-    "m3d-clip", "pytorch_model.bin", "https://huggingface.co/GoodBaiBai88/M3D-CLIP", "GoodBaiBai88/M3D-CLIP"
-)
+_SOURCE = WeightsSource.on_hub("m3d-clip", "GoodBaiBai88/M3D-CLIP")
 INPUT: Triple = (32, 256, 256)
 
 
@@ -70,22 +68,15 @@ class M3dClipOptions(NetworkOptions):
     margin_voxels: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt] = (4, 8, 8)
 
 
-class M3dClipEncoder:
+class M3dClipEncoder(NetworkEncoder):
     """Encodes the tumour's box and its margin, resampled to the network's input."""
-
-    feature_names: tuple[str, ...] = ()
 
     def __init__(self, loaded: LoadedNetwork, options: M3dClipOptions) -> None:
         network = loaded.network
         assert isinstance(network, ImageTower)  # for the type checker: this class builds no other
-        self.loaded = loaded
+        super().__init__(loaded)
         self.options = options
         self.size = network.vision_encoder.size
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What was loaded; see `LoadedNetwork.provenance`."""
-        return self.loaded.provenance
 
     def extent(self, box: Triple, grid: Grid) -> Triple:
         """See `RegionEncoder.extent`."""

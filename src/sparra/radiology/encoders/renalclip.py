@@ -1,8 +1,5 @@
 """The image encoder of RenalCLIP (Tao et al. 2025), made for renal masses: one row a tumour."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from torch.nn import functional
@@ -10,11 +7,12 @@ from torch.nn import functional
 from sparra.encoders import EncoderCard
 from sparra.networks.resnet3d import ResNet3d
 from sparra.radiology.encoders.base import CtEncoderEntry, ct_encoders
+from sparra.radiology.encoders.network import NetworkEncoder
 from sparra.radiology.encoders.region import CtRegion, Orientation, Rows, Triple
 from sparra.radiology.encoders.whole import cut_out, one_row
 from sparra.radiology.geometry import Grid
 from sparra.radiology.region import bounding_box
-from sparra.weights import Layout, LoadedNetwork, NetworkOptions, WeightsSource, load_network
+from sparra.weights import Layout, NetworkOptions, WeightsSource, load_network
 
 #: Axes of the training's arrays: slices upwards, then to the patient's left, then to anterior.
 _TOWARDS = "SLA"
@@ -27,21 +25,11 @@ _WINDOW = (-200.0, 300.0)
 RENALCLIP_LAYOUT = Layout(
     ("model",), ("module.",), scope="image_encoder_q_student.", ignored=(r"global_embedding\..+",)
 )
-_SOURCE = WeightsSource("renalclip", "acc.pt", "https://huggingface.co/taoyh/RenalCLIP", "taoyh/RenalCLIP")
+_SOURCE = WeightsSource.on_hub("renalclip", "taoyh/RenalCLIP", "acc.pt")
 
 
-class RenalClipEncoder:
+class RenalClipEncoder(NetworkEncoder):
     """Encodes a box of 140 × 140 × 160 mm around the tumour."""
-
-    feature_names: tuple[str, ...] = ()
-
-    def __init__(self, loaded: LoadedNetwork) -> None:
-        self.loaded = loaded
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What was loaded; see `LoadedNetwork.provenance`."""
-        return self.loaded.provenance
 
     def extent(self, box: Triple, grid: Grid) -> Triple:
         """See `RegionEncoder.extent`."""

@@ -1,7 +1,6 @@
 """SegVol's vision transformer (Du et al. 2024), pre-trained without labels: one row a token."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from pydantic import Field, NonNegativeInt
 from sparra.encoders import EncoderCard
 from sparra.networks.volume_transformer import VolumeTransformer
 from sparra.radiology.encoders.base import CtEncoderEntry, ct_encoders
+from sparra.radiology.encoders.network import NetworkEncoder
 from sparra.radiology.encoders.region import CtRegion, Orientation, Rows, Triple
 from sparra.radiology.encoders.sliding import encode_windows
 from sparra.radiology.encoders.windows import foreground_window, into_window
@@ -27,7 +27,7 @@ SEGVOL_LAYOUT = Layout(
 )
 #: Axes of the training's arrays: slices upwards, rows to anterior, columns to the patient's right.
 _TOWARDS = "SAR"
-_SOURCE = WeightsSource("segvol", "ViT_pretrain.ckpt", "https://huggingface.co/BAAI/SegVol", "BAAI/SegVol")
+_SOURCE = WeightsSource.on_hub("segvol", "BAAI/SegVol", "ViT_pretrain.ckpt")
 
 
 class SegVolOptions(NetworkOptions):
@@ -58,27 +58,20 @@ class SegVolOptions(NetworkOptions):
     window_batch: int = Field(1, ge=1)
 
 
-class SegVolEncoder:
+class SegVolEncoder(NetworkEncoder):
     """Moves the network over the region; rows are tokens after the last normalisation.
 
     The scan is turned to SAR (arrays run to superior, anterior, right), as in the training.
     """
 
-    feature_names: tuple[str, ...] = ()
-
     def __init__(self, loaded: LoadedNetwork, options: SegVolOptions) -> None:
         network = loaded.network
         assert isinstance(network, VolumeTransformer)  # for the type checker: this class builds no other
-        self.loaded = loaded
+        super().__init__(loaded)
         self.options = options
         self.patch = network.patch
         self.window: Triple = tuple(n // p for n, p in zip(network.size, network.patch, strict=True))  # type: ignore[assignment]
         self.token: Triple = network.patch if options.tokens == "patch" else (1, 1, 1)
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What was loaded; see `LoadedNetwork.provenance`."""
-        return self.loaded.provenance
 
     def extent(self, box: Triple, grid: Grid) -> Triple:
         """See `RegionEncoder.extent`."""
