@@ -39,7 +39,7 @@ def drawn_risks(model: torch.nn.Module, cohort: PreparedCohort, rng: np.random.G
 def reference(member: Member, subject: SubjectData) -> tuple[np.ndarray, np.ndarray]:
     """Standardised risks and survival of one subject over the posterior and the models of the ensemble."""
     network, head, rng = member.network, member.head, np.random.default_rng(3)
-    cohort = PreparedCohort.of([subject], network.scalers)
+    cohort = PreparedCohort([subject], network.scalers)
     with torch.inference_mode():
         risks = np.concatenate(
             [(drawn_risks(each.model.eval(), cohort, rng) - each.scale[0]) / each.scale[1] for each in network.members]

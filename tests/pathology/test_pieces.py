@@ -5,38 +5,91 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from sparra.pathology.decoders.pieces import PieceCache, assemble
+from sparra.pathology.decoders.pieces import Key, Layout, PieceCache, PieceReader, assemble
+
+PIECE_BYTES = 2 * 2 * 3
+
+
+def key(column: int) -> Key:
+    return (0, 0, column, (1, 1))
 
 
 def test_a_piece_is_decoded_once_for_all_threads_and_the_oldest_is_given_up() -> None:
     decoded, lock = [], threading.Lock()
 
-    def decode(level: int, index: int) -> np.ndarray:
+    def decode(wanted: Key) -> np.ndarray:
         time.sleep(0.02)
         with lock:
-            decoded.append(index)
-        return np.full((2, 2, 3), index, np.uint8)
+            decoded.append(wanted[2])
+        return np.full((2, 2, 3), wanted[2], np.uint8)
 
-    cache = PieceCache(decode, 2)
+    cache = PieceCache(decode, 5 * PIECE_BYTES)
     with ThreadPoolExecutor(4) as pool:
-        assert all((piece == 7).all() for piece in pool.map(lambda _: cache(0, 7), range(8)))
+        assert all((piece == 7).all() for piece in pool.map(lambda _: cache(key(7)), range(8)))
     assert decoded == [7]
-    for index in (8, 7, 9, 7, 8):
-        assert (cache(0, index) == index).all()
-    assert decoded == [7, 8, 9, 8]
+    for column in (1, 2, 3, 4, 7, 5, 7, 1):
+        assert (cache(key(column)) == column).all()
+    assert decoded == [7, 1, 2, 3, 4, 5, 1]
+
+
+def test_large_pieces_are_few_but_never_none() -> None:
+    decoded = []
+
+    def decode(wanted: Key) -> np.ndarray:
+        decoded.append(wanted[2])
+        return np.zeros((2, 2, 3), np.uint8)
+
+    cache = PieceCache(decode, 1)
+    for column in (1, 2, 3, 4, 1, 2, 3, 4, 5, 1):
+        cache(key(column))
+    assert decoded == [1, 2, 3, 4, 5, 1]
 
 
 def test_a_failed_piece_is_tried_again() -> None:
     answers = [ValueError("damaged"), None]
 
-    def decode(level: int, index: int) -> None:
+    def decode(wanted: Key) -> None:
         if isinstance(answer := answers.pop(0), Exception):
             raise answer
 
-    cache = PieceCache(decode, 2)
+    cache = PieceCache(decode, 1)
     with pytest.raises(ValueError, match="damaged"):
-        cache(0, 0)
-    assert cache(0, 0) is None
+        cache(key(0))
+    assert cache(key(0)) is None
+
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+
+
+def means(pixels: np.ndarray, x: int, y: int) -> np.ndarray:
+    """Of whole blocks, halves rounded up."""
+    blocks = pixels[: len(pixels) // y * y, : pixels.shape[1] // x * x].astype(int)
+    sums = blocks.reshape(len(blocks) // y, y, -1, x, 3).sum(axis=(1, 3))
+    return (sums + x * y // 2) // (x * y)
+
+
+@pytest.mark.parametrize("factor", [(1, 1), (2, 2), (4, 2), (3, 3), (8, 16)])
+@pytest.mark.parametrize("corner", [(0, 0), (16, 32), (6, 12), (5, 9), (48, 48)])
+def test_averaged_regions_are_means_of_the_picture_with_white_around(
+    factor: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    """Border pieces come filled up with black, as JPEG tiles may, or cut off, as strips are."""
+    padded = np.zeros((64, 80, 3), np.uint8)
+    padded[:50, :70] = PICTURE
+
+    def decode(level: int, row: int, column: int) -> np.ndarray | None:
+        piece = padded[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+        return None if (row, column) == (1, 2) else piece[: 50 - 16 * row] if column < 2 else piece
+
+    expected = np.full((200, 200, 3), 255, np.uint8)
+    expected[:50, :70] = PICTURE
+    expected[16:32, 32:48] = 255
+    reader = PieceReader(decode, [Layout((70, 50), (16, 16))], 1 << 20)
+    region = reader.read(0, corner, (5, 4), factor)
+    x, y = factor
+    box = expected[corner[1] : corner[1] + 4 * y, corner[0] : corner[0] + 5 * x]
+    assert np.array_equal(region.pixels, means(box, x, y))
+    assert region.corner == corner
 
 
 def test_assembled_region_is_the_picture_with_white_around_and_in_gaps() -> None:

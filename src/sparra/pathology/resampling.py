@@ -1,6 +1,6 @@
 """Resampling of 8-bit RGB to another number of pixels: means of whole pixels, and Lanczos for what is left.
 
-The same values as Pillow's ``reduce`` and ``resize`` to rounding, in a quarter of the time, without Python's lock.
+The same values as Pillow's ``reduce`` and ``resize`` to rounding, in a fraction of the time, without Python's lock.
 """
 
 import math
@@ -19,39 +19,63 @@ LANCZOS_RADIUS = 3
 GRID_TOLERANCE = 1e-3
 # Taps are summed six at a time, along x in runs of whole vectors, which may end that many values late.
 TAPS, VECTOR, SHORTEST_RUN = 6, 32, 8
+FILTERS_KEPT = 1024
 # Added and cut off, a half rounds; above the brightest, a grey level would not fit its byte.
 HALF, DARKEST, BRIGHTEST = np.float32(0.5), np.float32(0), np.float32(255.5)
 
 Pixels = NDArray[np.uint8]
 Row = NDArray[np.float32]
-Sums = NDArray[np.uint16] | NDArray[np.uint32]
 
 
 class Axis(NamedTuple):
-    """What to read along one axis in pixels of the level: `length` from `start`, `outside` before the border."""
+    """What to read along one axis: means of pixels of the level, on which the filter works.
 
-    start: int
-    length: int
-    outside: int
+    Attributes
+    ----------
+    begin : int
+        First pixel of the level; negative before its border.
+    means : int
+    factor : int
+        Pixels in a mean.
+    """
+
+    begin: int
+    means: int
+    factor: int
+
+    @property
+    def aligned(self) -> bool:
+        """Whether a mean begins at the border of the level, so that all reads share the same means."""
+        return self.begin % self.factor == 0
 
 
 def plan_axis(first: float, span: float, size_px: int) -> Axis:
     """Plan a read of `span` pixels from `first`, with a margin for the filter unless none is needed."""
     if _on_grid(first, span, size_px):
-        begin, end = round(first), round(first + span)
+        return Axis(round(first), size_px, max(1, round(span / size_px)))
+    factor = _averaged_px(span / size_px)
+    margin = math.ceil(LANCZOS_RADIUS * max(1.0, span / size_px / factor)) + 1
+    begin, end = math.floor(first / factor) - margin, math.ceil((first + span) / factor) + margin
+    return Axis(begin * factor, end - begin, factor)
+
+
+def averaged(pixels: Pixels, factor: tuple[int, int]) -> Pixels:
+    """Return the means of every `factor` (x, y) pixels, halves rounded up; what is left over at the end is dropped."""
+    if factor == (1, 1):
+        return pixels
+    x, y = factor
+    means = np.empty((pixels.shape[0] // y, pixels.shape[1] // x, 3), dtype=np.uint8)
+    if factor == (2, 2):
+        _halve(_rows(pixels), _rows(means))
     else:
-        scale = span / size_px
-        margin = math.ceil(LANCZOS_RADIUS * max(1.0, scale, _averaged_px(scale))) + _averaged_px(scale) + 1
-        begin, end = math.floor(first) - margin, math.ceil(first + span) + margin
-    outside = min(max(0, -begin), end - begin)
-    return Axis(max(0, begin), max(0, end - max(0, begin)), outside)
+        _average(_rows(pixels), x, y, np.empty(3 * x * means.shape[1], dtype=np.uint32), _rows(means))
+    return means
 
 
 def resample(region: Pixels, first: tuple[float, float], span: tuple[float, float], out: Pixels) -> None:
     """Resample the box from `first` with sides `span`, both (x, y) in pixels of `region`, into all of `out`.
 
-    A reduction by about two averages pixels, as scanners do where they make a pyramid's levels; what is left is
-    done by Lanczos of radius 3 (antialiasing), as in Pillow.
+    By Lanczos of radius 3 (antialiasing), as in Pillow; where the pixels asked for are those of `region`, as they are.
 
     Parameters
     ----------
@@ -62,22 +86,14 @@ def resample(region: Pixels, first: tuple[float, float], span: tuple[float, floa
         C-contiguous.
     """
     size = (out.shape[1], out.shape[0])
-    if all(_on_grid(first[axis], span[axis], size[axis]) for axis in (0, 1)):
-        x, y = (max(1, round(span[axis] / size[axis])) for axis in (0, 1))
+    if all(_on_grid(first[axis], span[axis], size[axis]) and round(span[axis]) == size[axis] for axis in (0, 1)):
         left, top = round(first[0]), round(first[1])
-        if (x, y) == (1, 1):
-            out[:] = region[top : top + size[1], left : left + size[0]]
-        else:
-            _average(_rows(region), left, top, x, y, _sums(size[0] * x, x * y), _rows(out))
+        out[:] = region[top : top + size[1], left : left + size[0]]
         return
-    x, y = (_averaged_px(span[axis] / size[axis]) for axis in (0, 1))
-    # The means are taken on a grid that keeps its place relative to the box.
-    left, top = int(first[0]) % x, int(first[1]) % y
-    lengths = ((region.shape[1] - left) // x, (region.shape[0] - top) // y)
-    along_x = _filter(round((first[0] - left) / x, 6), span[0] / x / size[0], size[0], lengths[0])
-    along_y = _filter(round((first[1] - top) / y, 6), span[1] / y / size[1], size[1], lengths[1])
-    sums = _sums(lengths[0] * x, x * y)
-    _reduce_and_filter(_rows(region), left, top, x, y, sums, along_x, along_y, _rows(out))
+    along_x, along_y = (
+        _filter(round(first[axis], 6), span[axis] / size[axis], size[axis], region.shape[1 - axis]) for axis in (0, 1)
+    )
+    _filter_both(_rows(region), along_x, along_y, _rows(out))
 
 
 def _on_grid(first: float, span: float, size_px: int) -> bool:
@@ -100,13 +116,6 @@ def _rows(pixels: Pixels) -> Pixels:
     return pixels.reshape(len(pixels), -1)
 
 
-def _sums(pixels: int, summed: int) -> Sums:
-    """Return room for sums of as many values in `pixels` pixels, in the shortest kind of number that holds them."""
-    if summed * 255 < 1 << 16:
-        return np.empty(3 * pixels, dtype=np.uint16)
-    return np.empty(3 * pixels, dtype=np.uint32)
-
-
 class _Filter(NamedTuple):
     """Lanczos along one axis.
 
@@ -125,7 +134,7 @@ class _Filter(NamedTuple):
     runs: NDArray[np.int64]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=FILTERS_KEPT)
 def _filter(begin: float, scale: float, size: int, length: int) -> _Filter:
     """Make the filter of `size` pixels, each `scale` source pixels, from `begin` within `length` source pixels."""
     stretch = max(scale, 1.0)
@@ -145,80 +154,76 @@ def _filter(begin: float, scale: float, size: int, length: int) -> _Filter:
 
 
 @compiled
-def _average(rows: Pixels, left: int, top: int, x: int, y: int, sums: Sums, out: Pixels) -> None:
-    width = out.shape[1]
-    means = np.empty(width, dtype=np.float32)
+def _halve(rows: Pixels, out: Pixels) -> None:
+    """Average 2 by 2 pixels."""
+    # Indices are unsigned and sums 32-bit, or the loops would not become vector instructions.
     for row in range(out.shape[0]):
-        _mean_row(rows, left, top + row * y, x, y, sums, means, width)
-        into = out[row]
-        for value in range(width):
-            into[value] = np.uint8(np.int32(means[value]))
+        upper, lower, into = rows[2 * row], rows[2 * row + 1], out[row]
+        for pixel in range(np.uint64(into.size // 3)):
+            for colour in range(np.uint64(3)):
+                at = np.uint64(6) * pixel + colour
+                right = at + np.uint64(3)
+                total = np.int32(
+                    np.int32(upper[at]) + np.int32(upper[right]) + np.int32(lower[at]) + np.int32(lower[right])
+                )
+                into[np.uint64(3) * pixel + colour] = np.uint8(np.int32(total + np.int32(2)) >> np.int32(2))
 
 
 @compiled
-def _mean_row(rows: Pixels, left: int, top: int, x: int, y: int, sums: Sums, means: Row, width: int) -> None:
-    """Average `x` by `y` pixels from a corner into `width` values (three a pixel), halves rounded up."""
-    # Indices are unsigned and sums 32-bit, or the loops would not become vector instructions.
-    begin, line = np.uint64(3 * left), rows[top]
-    if x == 1 and y == 1:
-        for value in range(np.uint64(width)):
-            means[value] = np.float32(line[begin + value])
-        return
-    below = rows[top + min(1, y - 1)]
-    for value in range(np.uint64(sums.size)):
-        sums[value] = np.uint32(line[begin + value]) + (np.uint32(below[begin + value]) if y > 1 else np.uint32(0))
-    for down in range(2, y):
-        line = rows[top + down]
-        for value in range(np.uint64(sums.size)):
-            sums[value] = np.uint32(sums[value]) + np.uint32(line[begin + value])
-    step, half, area = np.uint64(3 * x), np.int32(x * y // 2), np.int32(x * y)
-    for pixel in range(np.uint64(width // 3)):
-        for colour in range(np.uint64(3)):
-            place = step * pixel + colour
-            if x == 2 and y == 2:
-                total = np.int32(np.int32(sums[place]) + np.int32(sums[place + np.uint64(3)]) + np.int32(2))
-                means[np.uint64(3) * pixel + colour] = np.float32(total >> np.int32(2))
-            else:
+def _average(rows: Pixels, x: int, y: int, sums: NDArray[np.uint32], out: Pixels) -> None:
+    """Average `x` by `y` pixels; `sums` is room for one row of sums."""
+    step, half, area = np.uint64(3 * x), np.uint32(x * y // 2), np.uint32(x * y)
+    for row in range(out.shape[0]):
+        sums[:] = 0
+        for down in range(y):
+            line = rows[row * y + down]
+            for value in range(np.uint64(sums.size)):
+                sums[value] += np.uint32(line[value])
+        for pixel in range(np.uint64(out.shape[1] // 3)):
+            for colour in range(np.uint64(3)):
+                place = step * pixel + colour
                 total = half
                 for across in range(np.uint64(x)):
-                    total = np.int32(total + np.int32(sums[place + np.uint64(3) * across]))
-                means[np.uint64(3) * pixel + colour] = np.float32(total // area)
+                    total += sums[place + np.uint64(3) * across]
+                out[row, np.uint64(3) * pixel + colour] = np.uint8(total // area)
 
 
 @compiled
-def _reduce_and_filter(
-    rows: Pixels, left: int, top: int, x: int, y: int, sums: Sums, along_x: _Filter, along_y: _Filter, out: Pixels
-) -> None:
-    """Average, filter along x, and along y, row by row; each step is rounded to whole grey levels."""
+def _filter_both(rows: Pixels, along_x: _Filter, along_y: _Filter, out: Pixels) -> None:
+    """Filter along x, two rows at a time, and along y; each step is rounded to whole grey levels."""
     first, weights, runs = along_x
     y_first, y_weights, _ = along_y
-    width, taps, length = out.shape[1], y_weights.shape[0], sums.size // x
+    width, taps, length = out.shape[1], y_weights.shape[0], rows.shape[1]
     spread = np.zeros((weights.shape[0], width + VECTOR), dtype=np.float32)
     for tap in range(weights.shape[0]):
         for pixel in range(width // 3):
             for colour in range(3):
                 spread[tap, 3 * pixel + colour] = weights[tap, pixel]
-    means = np.zeros(length + 3 * weights.shape[0] + VECTOR, dtype=np.float32)
+    source = np.zeros((2, length + 3 * weights.shape[0] + VECTOR), dtype=np.float32)
     # The last rows that are filtered along x, of which those along y take `taps`.
-    ring = np.zeros((taps, width + VECTOR), dtype=np.float32)
-    sources = (rows.shape[0] - top) // y
+    ring, sums = np.zeros((taps + 2, width + VECTOR), dtype=np.float32), np.zeros(width, dtype=np.float32)
     done = y_first[0]
     for row in range(out.shape[0]):
-        while done < min(sources, y_first[row] + taps):
-            _mean_row(rows, left, top + done * y, x, y, sums, means, length)
+        while done < min(rows.shape[0], y_first[row] + taps):
+            for line in range(2):
+                into, of = source[line], rows[min(done + line, rows.shape[0] - 1)]
+                for value in range(np.uint64(length)):
+                    into[value] = np.float32(of[value])
+            upper, lower = ring[done % len(ring)], ring[(done + 1) % len(ring)]
             if runs.size * SHORTEST_RUN < first.size:
-                _filter_row(means, first, spread, runs, ring[done % taps])
+                _filter_rows(source[0], source[1], first, spread, runs, upper, lower)
             else:
-                _filter_pixels(means, first, spread, ring[done % taps])
-            done += 1
-        _filter_column(ring, y_first[row], y_weights, row, out[row])
+                _filter_pixels(source[0], first, spread, upper)
+                _filter_pixels(source[1], first, spread, lower)
+            done += 2
+        _filter_column(ring, y_first[row], y_weights, row, sums, out[row])
 
 
 @compiled
-def _filter_row(
-    means: Row, first: NDArray[np.int64], weights: NDArray[np.float32], runs: NDArray[np.int64], into: Row
+def _filter_rows(
+    upper: Row, lower: Row, first: NDArray[np.int64], weights: Row, runs: NDArray[np.int64], above: Row, below: Row
 ) -> None:
-    """Filter one row, in runs of pixels whose sources advance together, and round it."""
+    """Filter two rows into `above` and `below`, in runs of pixels whose sources advance together, and round them."""
     for run in range(runs.size - 1):
         begin = np.uint64(3 * runs[run])
         # What is too much at the end of a run is overwritten by the next one.
@@ -228,19 +233,23 @@ def _filter_row(
             w3, w4, w5 = weights[group + 3], weights[group + 4], weights[group + 5]
             source, last = np.uint64(3 * (first[runs[run]] + group)), group + TAPS == weights.shape[0]
             for step in range(count):
-                at, of = begin + step, source + step
-                value = into[at] if group else HALF
-                value += w0[at] * means[of] + w1[at] * means[of + np.uint64(3)] + w2[at] * means[of + np.uint64(6)]
-                value += w3[at] * means[of + np.uint64(9)] + w4[at] * means[of + np.uint64(12)]
-                value += w5[at] * means[of + np.uint64(15)]
+                at, p0 = begin + step, source + step
+                p1, p2, p3 = p0 + np.uint64(3), p0 + np.uint64(6), p0 + np.uint64(9)
+                p4, p5 = p0 + np.uint64(12), p0 + np.uint64(15)
+                one, two = (above[at], below[at]) if group else (HALF, HALF)
+                one += w0[at] * upper[p0] + w1[at] * upper[p1] + w2[at] * upper[p2]
+                two += w0[at] * lower[p0] + w1[at] * lower[p1] + w2[at] * lower[p2]
+                one += w3[at] * upper[p3] + w4[at] * upper[p4] + w5[at] * upper[p5]
+                two += w3[at] * lower[p3] + w4[at] * lower[p4] + w5[at] * lower[p5]
                 if last:
-                    value = np.float32(np.int32(min(max(value, DARKEST), BRIGHTEST)))
-                into[at] = value
+                    one = np.float32(np.int32(min(max(one, DARKEST), BRIGHTEST)))
+                    two = np.float32(np.int32(min(max(two, DARKEST), BRIGHTEST)))
+                above[at], below[at] = one, two
 
 
 @compiled
-def _filter_pixels(means: Row, first: NDArray[np.int64], weights: NDArray[np.float32], into: Row) -> None:
-    """Do as `_filter_row` pixel by pixel, where the runs are too short to gain from."""
+def _filter_pixels(means: Row, first: NDArray[np.int64], weights: Row, into: Row) -> None:
+    """Do as `_filter_rows` pixel by pixel, where the runs are too short to gain from."""
     for pixel in range(np.uint64(first.size)):
         at, source = np.uint64(3) * pixel, np.uint64(3 * first[pixel])
         red, green, blue = HALF, HALF, HALF
@@ -255,17 +264,20 @@ def _filter_pixels(means: Row, first: NDArray[np.int64], weights: NDArray[np.flo
 
 
 @compiled
-def _filter_column(ring: Row, first: int, weights: NDArray[np.float32], row: int, into: Pixels) -> None:
+def _filter_column(ring: Row, first: int, weights: Row, row: int, sums: Row, into: Pixels) -> None:
     """Filter the rows of `ring` into one, and round it."""
-    taps = weights.shape[0]
-    sums = np.full(into.size, HALF, dtype=np.float32)
-    for tap in range(0, taps, TAPS):
-        r0, r1, r2 = ring[(first + tap) % taps], ring[(first + tap + 1) % taps], ring[(first + tap + 2) % taps]
-        r3, r4, r5 = ring[(first + tap + 3) % taps], ring[(first + tap + 4) % taps], ring[(first + tap + 5) % taps]
-        w0, w1, w2 = weights[tap, row], weights[tap + 1, row], weights[tap + 2, row]
-        w3, w4, w5 = weights[tap + 3, row], weights[tap + 4, row], weights[tap + 5, row]
+    taps, rows = weights.shape[0], len(ring)
+    for group in range(0, taps, TAPS):
+        place = first + group
+        r0, r1, r2 = ring[place % rows], ring[(place + 1) % rows], ring[(place + 2) % rows]
+        r3, r4, r5 = ring[(place + 3) % rows], ring[(place + 4) % rows], ring[(place + 5) % rows]
+        w0, w1, w2 = weights[group, row], weights[group + 1, row], weights[group + 2, row]
+        w3, w4, w5 = weights[group + 3, row], weights[group + 4, row], weights[group + 5, row]
+        last = group + TAPS == taps
         for at in range(np.uint64(into.size)):
-            value = sums[at] + w0 * r0[at] + w1 * r1[at] + w2 * r2[at]
-            sums[at] = value + w3 * r3[at] + w4 * r4[at] + w5 * r5[at]
-    for at in range(np.uint64(into.size)):
-        into[at] = np.uint8(np.int32(min(max(sums[at], DARKEST), BRIGHTEST)))
+            value = sums[at] if group else HALF
+            value += w0 * r0[at] + w1 * r1[at] + w2 * r2[at] + w3 * r3[at] + w4 * r4[at] + w5 * r5[at]
+            if last:
+                into[at] = np.uint8(np.int32(min(max(value, DARKEST), BRIGHTEST)))
+            else:
+                sums[at] = value

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.pathology.decoders import open_decoder
-from sparra.pathology.decoders.base import WHITE
-from sparra.pathology.resampling import SCALE_TOLERANCE, plan_axis, resample
+from sparra.pathology.decoders.base import WHITE, Region
+from sparra.pathology.resampling import SCALE_TOLERANCE, averaged, plan_axis, resample
 from sparra.pathology.resolution import MppPolicy, resolve_mpp
 
 # Source pixels along a side that one block of an overview may need, so that memory stays bounded.
@@ -174,18 +174,30 @@ class Slide:
         first = (corner_um[0] / mpp[0] / downsample, corner_um[1] / mpp[1] / downsample)
         span = (extent_um[0] / mpp[0] / downsample, extent_um[1] / mpp[1] / downsample)
         x, y = (plan_axis(first[axis], span[axis], size_px[axis]) for axis in (0, 1))
-        origin = (-float(x.outside), -float(y.outside))
-        inside = None
-        if x.length and y.length:
-            inside = self._decoder.read(level, (x.start, y.start), (x.length, y.length))
-            origin = (inside.corner[0] - x.outside, inside.corner[1] - y.outside)
-        if inside and not (x.outside or y.outside):
-            region = inside.pixels
+        factor = (x.factor, y.factor)
+        if x.aligned and y.aligned:
+            region = self._read_padded(level, (x.begin, y.begin), (x.means, y.means), factor)
         else:
-            region = np.full((y.outside + y.length, x.outside + x.length, 3), WHITE, dtype=np.uint8)
-            if inside:
-                region[y.outside :, x.outside :] = inside.pixels
-        resample(region, (first[0] - origin[0], first[1] - origin[1]), span, out)
+            whole = (x.means * x.factor, y.means * y.factor)
+            region = self._read_padded(level, (x.begin, y.begin), whole, (1, 1))
+            region = Region(averaged(region.pixels, factor), region.corner)
+        first = ((first[0] - region.corner[0]) / x.factor, (first[1] - region.corner[1]) / y.factor)
+        resample(region.pixels, first, (span[0] / x.factor, span[1] / y.factor), out)
+
+    def _read_padded(
+        self, level: int, begin: tuple[int, int], size: tuple[int, int], factor: tuple[int, int]
+    ) -> Region:
+        """Read `size` means from pixel `begin` of a level, which may be negative: there it is white."""
+        outside = [min(max(0, -begin[axis] // factor[axis]), size[axis]) for axis in (0, 1)]
+        inside = (size[0] - outside[0], size[1] - outside[1])
+        if min(inside) == 0:
+            return Region(np.full((size[1], size[0], 3), WHITE, dtype=np.uint8), begin)
+        read = self._decoder.read(level, (max(0, begin[0]), max(0, begin[1])), inside, factor)
+        if max(outside) == 0:
+            return read
+        pixels = np.full((size[1], size[0], 3), WHITE, dtype=np.uint8)
+        pixels[outside[1] :, outside[0] :] = read.pixels
+        return Region(pixels, (read.corner[0] - outside[0] * factor[0], read.corner[1] - outside[1] * factor[1]))
 
 
 def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None = None) -> None:

@@ -162,7 +162,7 @@ class FittedAggregator:
         if not self.has_posterior:
             return None
         self._check(subjects)
-        cohort = PreparedCohort.of(subjects, self.scalers)
+        cohort = PreparedCohort(subjects, self.scalers)
         drawn = [member_draws(member.model, cohort, self.seed, n_draws) for member in self.members]
         known = [part for part in drawn if part is not None]
         risks = known[0][1]

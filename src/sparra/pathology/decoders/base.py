@@ -1,6 +1,8 @@
 """What every slide decoder gives: a header, a pyramid, and the pixels of a region of one level."""
 
 import math
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -52,6 +54,19 @@ class Region(NamedTuple):
     corner: tuple[float, float]
 
 
+class OpenFile(Protocol):
+    """A binary file."""
+
+    def fileno(self) -> int:
+        """Return the system's number of the file."""
+
+    def seek(self, offset: int, /) -> int:
+        """Move the position."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return bytes from the position on."""
+
+
 class Decoder(Protocol):
     """Reads one file; thread-safe.
 
@@ -65,8 +80,10 @@ class Decoder(Protocol):
     header: Header
     level_dimensions: tuple[tuple[int, int], ...]
 
-    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Region:
-        """Read a region of a level.
+    def read(
+        self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int] = (1, 1)
+    ) -> Region:
+        """Read a region of a level, its pixels averaged.
 
         Parameters
         ----------
@@ -75,7 +92,9 @@ class Decoder(Protocol):
             (x, y) in pixels of the level, not negative. The region read begins there or less than a pixel
             before.
         size : tuple of int
-            (width, height) in pixels of the level; may reach beyond the border.
+            (width, height) in means; may reach beyond the border.
+        factor : tuple of int
+            Pixels of the level along (x, y) in a mean; (1, 1) for the level as it is.
 
         Raises
         ------
@@ -85,6 +104,33 @@ class Decoder(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+class FileBytes:
+    """Reads bytes of an open file at any place, by threads and forked processes at once.
+
+    Parameters
+    ----------
+    file : object with ``fileno``, ``seek`` and ``read``
+        No one else may move its position where the system has no reads without one (Windows).
+    """
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start`, fewer at the end of the file."""
+        if not hasattr(os, "pread"):
+            with self._lock:
+                self._file.seek(start)
+                return self._file.read(length)
+        content = os.pread(self._file.fileno(), length, start)
+        while len(content) < length and (
+            more := os.pread(self._file.fileno(), length - len(content), start + len(content))
+        ):
+            content += more
+        return content
 
 
 def damaged(error: Exception, path: Path) -> UserError:

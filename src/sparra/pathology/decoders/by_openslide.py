@@ -10,6 +10,7 @@ from PIL import Image
 
 from sparra.compiled import compiled
 from sparra.pathology.decoders.base import WHITE, Header, Region, as_number, damaged
+from sparra.pathology.resampling import averaged
 
 
 class OpenSlideDecoder:
@@ -27,15 +28,17 @@ class OpenSlideDecoder:
         self.level_dimensions: tuple[tuple[int, int], ...] = self._handle.level_dimensions
         self.header = _header(self._handle)
 
-    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Region:
+    def read(
+        self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int] = (1, 1)
+    ) -> Region:
         """Read a region; OpenSlide takes the corner in whole pixels of level 0."""
         downsample = self._handle.level_downsamples[level]
         start = (math.floor(corner[0] * downsample), math.floor(corner[1] * downsample))
         try:
-            picture = self._handle.read_region(start, level, size)
+            picture = self._handle.read_region(start, level, (size[0] * factor[0], size[1] * factor[1]))
         except (openslide.OpenSlideError, OSError) as error:
             raise damaged(error, self.path) from None
-        return Region(_on_white(picture), (start[0] / downsample, start[1] / downsample))
+        return Region(averaged(_on_white(picture), factor), (start[0] / downsample, start[1] / downsample))
 
     def close(self) -> None:
         """Close the file."""

@@ -1,6 +1,5 @@
 """DICOM whole-slide files that OpenSlide refuses, such as those without an image type."""
 
-import threading
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +19,12 @@ from pydicom.uid import (
 )
 
 from sparra.errors import UserError
-from sparra.pathology.decoders.base import CONVERT, COPY_AGAIN, Header, Region, as_number, damaged
-from sparra.pathology.decoders.pieces import PieceCache, assemble
+from sparra.pathology.decoders.base import CONVERT, COPY_AGAIN, FileBytes, Header, Region, as_number, damaged
+from sparra.pathology.decoders.pieces import Layout, PieceReader
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 NOT_THE_SLIDE = {"LABEL", "OVERVIEW", "THUMBNAIL"}
-CACHE_FRAMES = 32
+CACHE_BYTES = 32 << 20
 # Border frames looked at for their order, and the largest spread of padding in grey levels.
 ORDER_FRAMES, FLAT_PADDING = 8, 3.0
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -69,32 +68,29 @@ class DicomDecoder:
         self.header = levels[0][1]
         self.level_dimensions: tuple[tuple[int, int], ...] = tuple((lv.width, lv.height) for lv in self._levels)
         self._files: dict[Path, BinaryIO] = {level.path: level.path.open("rb") for level in self._levels}
-        self._lock = threading.Lock()
-        self._tile = PieceCache(self._decode, CACHE_FRAMES)
+        self._bytes = {path: FileBytes(file) for path, file in self._files.items()}
+        layouts = [Layout((level.width, level.height), level.tile[::-1]) for level in self._levels]
+        self._frames = PieceReader(self._decode, layouts, CACHE_BYTES)
 
-    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Region:
+    def read(
+        self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int] = (1, 1)
+    ) -> Region:
         """Read a region from the frames that it touches."""
-        matrix = self._levels[level]
-
-        def decode(row: int, column: int) -> NDArray[np.uint8] | None:
-            frame = matrix.frame_at.get((row, column))
-            return None if frame is None else self._tile(level, frame)
-
-        return Region(assemble(corner, size, (matrix.width, matrix.height), matrix.tile[::-1], decode), corner)
+        return self._frames.read(level, corner, size, factor)
 
     def close(self) -> None:
         """Close the files."""
         for file in self._files.values():
             file.close()
 
-    def _decode(self, level: int, frame: int) -> NDArray[np.uint8]:
+    def _decode(self, level: int, row: int, column: int) -> NDArray[np.uint8] | None:
         matrix = self._levels[level]
+        frame = matrix.frame_at.get((row, column))
+        if frame is None:
+            return None
         start, length = matrix.spans[frame]
-        with self._lock:
-            file = self._files[matrix.path]
-            file.seek(start)
-            content = file.read(length)
         try:
+            content = self._bytes[matrix.path].read(start, length)
             return _pixels(content, matrix)
         except Exception as error:  # each codec has its own errors
             raise damaged(error, matrix.path) from None

@@ -4,7 +4,6 @@ The pixels equal OpenSlide's; a region takes a fifth of the time, since nothing 
 """
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from sparra.errors import UserError
-from sparra.pathology.decoders.base import CONVERT, COPY_AGAIN, Header, Region, as_number, damaged
-from sparra.pathology.decoders.pieces import PieceCache, assemble
+from sparra.pathology.decoders.base import CONVERT, COPY_AGAIN, FileBytes, Header, Region, as_number, damaged
+from sparra.pathology.decoders.pieces import Layout, PieceReader
 
-# Decoded pieces kept for the neighbouring region.
+# Of decoded pieces, kept for the neighbouring region.
 CACHE_BYTES = 32 << 20
 LARGEST_PIECE_PX = 64 << 20
 LARGEST_ASPECT_CHANGE = 0.05
@@ -56,6 +55,9 @@ class TiffDecoder:
             raise damaged(error, path) from None
         try:
             self._pages = _pyramid(self._file, path)
+            for page in self._pages:
+                # Looks into the file at its first use, which would move the position of a thread that reads.
+                page.init_decode()
             self.header = header or _header(self._file, self._pages[0])
         except UserError:
             self._file.close()
@@ -64,20 +66,15 @@ class TiffDecoder:
             self._file.close()
             raise damaged(error, path) from None
         self.level_dimensions: tuple[tuple[int, int], ...] = tuple((p.imagewidth, p.imagelength) for p in self._pages)
-        self._lock = threading.Lock()
-        largest = max(_piece_shape(page)[0] * _piece_shape(page)[1] * 3 for page in self._pages)
-        self._piece = PieceCache(self._decode, max(4, CACHE_BYTES // largest))
+        self._bytes = FileBytes(self._file.filehandle)
+        layouts = [Layout((p.imagewidth, p.imagelength), _piece_shape(p)[::-1]) for p in self._pages]
+        self._pieces = PieceReader(self._decode, layouts, CACHE_BYTES)
 
-    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int]) -> Region:
+    def read(
+        self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int] = (1, 1)
+    ) -> Region:
         """Read a region from the pieces (tiles or strips) that it touches."""
-        page = self._pages[level]
-        height, width = _piece_shape(page)
-        across = -(-page.imagewidth // width)
-
-        def decode(row: int, column: int) -> NDArray[np.uint8] | None:
-            return self._piece(level, row * across + column)
-
-        return Region(assemble(corner, size, (page.imagewidth, page.imagelength), (width, height), decode), corner)
+        return self._pieces.read(level, corner, size, factor)
 
     @property
     def has_gaps(self) -> bool:
@@ -88,15 +85,18 @@ class TiffDecoder:
         """Close the file."""
         self._file.close()
 
-    def _decode(self, level: int, index: int) -> NDArray[np.uint8] | None:
+    def _decode(self, level: int, row: int, column: int) -> NDArray[np.uint8] | None:
         """Decode one piece; None where the file holds none."""
         page = self._pages[level]
+        index = row * -(-page.imagewidth // _piece_shape(page)[1]) + column
         planes = 3 if page.planarconfig == 2 else 1
         count = len(page.dataoffsets) // (page.samplesperpixel if planes == 3 else 1)
-        parts = [self._decode_plane(page, index + plane * count) for plane in range(planes)]
-        if any(part is None for part in parts):
+        parts = [
+            part for plane in range(planes) if (part := self._decode_plane(page, index + plane * count)) is not None
+        ]
+        if len(parts) < planes:
             return None
-        piece = np.concatenate([part for part in parts if part is not None], axis=-1)
+        piece = parts[0] if planes == 1 else np.concatenate(parts, axis=-1)
         if piece.shape[-1] == 3:
             return piece
         # With alpha, what is transparent is white.
@@ -108,9 +108,7 @@ class TiffDecoder:
         try:
             if not page.databytecounts[index]:
                 return None
-            with self._lock:
-                self._file.filehandle.seek(page.dataoffsets[index])
-                content = self._file.filehandle.read(page.databytecounts[index])
+            content = self._bytes.read(page.dataoffsets[index], page.databytecounts[index])
             decoded = page.decode(content, index, jpegtables=page.jpegtables)[0]
         except Exception as error:  # each codec has its own errors
             raise damaged(error, self.path) from None

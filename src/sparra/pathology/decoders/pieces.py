@@ -2,17 +2,49 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparra.pathology.decoders.base import WHITE
+from sparra.pathology.decoders.base import WHITE, Region
+from sparra.pathology.resampling import averaged
 
 Piece = NDArray[np.uint8] | None
 """Pixels, shape (height, width, 3); None where the file holds nothing."""
-DecodePiece = Callable[[int, int], Piece]
+Key = tuple[int, int, int, tuple[int, int]]
+"""Level, row and column of a piece, and the (x, y) pixels averaged in it."""
+
+# Held even where they are large.
+LEAST_KEPT = 4
+
+
+class Layout(NamedTuple):
+    """How a level is cut: (width, height) of the level, and of a piece of it, in pixels."""
+
+    picture: tuple[int, int]
+    piece: tuple[int, int]
+
+
+class _Pending:
+    """A piece that one thread decodes and others wait for; a `Future` would take longer to make."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._piece: Piece = None
+        self._error: BaseException | None = None
+
+    def give(self, piece: Piece = None, error: BaseException | None = None) -> None:
+        self._piece, self._error = piece, error
+        self._lock.release()
+
+    def result(self) -> Piece:
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            return self._piece
 
 
 class PieceCache:
@@ -20,46 +52,99 @@ class PieceCache:
 
     Parameters
     ----------
-    decode : callable (level, index) -> Piece
-    most : int
-        Pieces kept.
+    decode : callable (Key) -> Piece
+    most_bytes : int
+        Of the pixels kept.
     """
 
-    def __init__(self, decode: DecodePiece, most: int) -> None:
+    def __init__(self, decode: Callable[[Key], Piece], most_bytes: int) -> None:
         self._decode = decode
-        self._most = most
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[int, int], Piece | Future[Piece]] = OrderedDict()
+        self._held: OrderedDict[Key, Piece | _Pending] = OrderedDict()
 
-    def __call__(self, level: int, index: int) -> Piece:
+    def __call__(self, key: Key) -> Piece:
         """Return a piece; what decoding it raises is raised for all who wait, and tried again by the next."""
-        key = (level, index)
         with self._lock:
             known = key in self._held
             if known:
                 self._held.move_to_end(key)
             else:
-                self._held[key] = Future()
-                if len(self._held) > self._most:
-                    self._held.popitem(last=False)
+                self._held[key] = _Pending()
             held = self._held[key]
-        if not isinstance(held, Future):
+        if not isinstance(held, _Pending):
             return held
         return held.result() if known else self._decoded(key, held)
 
-    def _decoded(self, key: tuple[int, int], waiting: Future[Piece]) -> Piece:
+    def _decoded(self, key: Key, waiting: _Pending) -> Piece:
         try:
-            piece = self._decode(*key)
+            piece = self._decode(key)
         except BaseException as error:
             with self._lock:
-                self._held.pop(key, None)
-            waiting.set_exception(error)
+                if self._held.get(key) is waiting:
+                    del self._held[key]
+            waiting.give(error=error)
             raise
         with self._lock:
-            if key in self._held:
+            if self._held.get(key) is waiting:
                 self._held[key] = piece
-        waiting.set_result(piece)
+                self._bytes += _size(piece)
+            while self._bytes > self._most_bytes and len(self._held) > LEAST_KEPT:
+                self._bytes -= _size(self._held.popitem(last=False)[1])
+        waiting.give(piece)
         return piece
+
+
+def _size(piece: Piece | _Pending) -> int:
+    return piece.nbytes if isinstance(piece, np.ndarray) else 0
+
+
+class PieceReader:
+    """Reads regions of a pyramid that is stored in pieces; thread-safe if `decode` is.
+
+    A region that is to be averaged is put together from averaged pieces where these hold whole means, so that
+    neighbouring regions share them as well.
+
+    Parameters
+    ----------
+    decode : callable (level, row, column) -> Piece
+        Pixels of one piece, shape (at most height, at most width, 3).
+    layouts : sequence of Layout
+        One a level.
+    most_bytes : int
+        Of decoded pixels kept.
+    """
+
+    def __init__(self, decode: Callable[[int, int, int], Piece], layouts: Sequence[Layout], most_bytes: int) -> None:
+        self._decode = decode
+        self._layouts = layouts
+        self._cache = PieceCache(self._averaged_piece, most_bytes)
+
+    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int]) -> Region:
+        """Read a region, see `sparra.pathology.decoders.base.Decoder.read`."""
+        picture, piece = self._layouts[level]
+        if any(corner[axis] % factor[axis] or piece[axis] % factor[axis] for axis in (0, 1)):
+            whole = (size[0] * factor[0], size[1] * factor[1])
+            return Region(averaged(self.read(level, corner, whole, (1, 1)).pixels, factor), corner)
+        first, step = ((pair[0] // factor[0], pair[1] // factor[1]) for pair in (corner, piece))
+        means = (-(-picture[0] // factor[0]), -(-picture[1] // factor[1]))
+        pixels = assemble(first, size, means, step, lambda row, column: self._cache((level, row, column, factor)))
+        return Region(pixels, corner)
+
+    def _averaged_piece(self, key: Key) -> Piece:
+        level, row, column, factor = key
+        decoded = self._decode(level, row, column)
+        if decoded is None or factor == (1, 1):
+            return decoded
+        picture, piece = self._layouts[level]
+        width, height = (min(piece[0], picture[0] - column * piece[0]), min(piece[1], picture[1] - row * piece[1]))
+        if decoded.shape != (piece[1], piece[0], 3) or (width, height) != piece:
+            # What lies beyond the border of the level is white, whatever fills the piece there.
+            inside = decoded[:height, :width]
+            decoded = np.full((piece[1], piece[0], 3), WHITE, dtype=np.uint8)
+            decoded[: len(inside), : inside.shape[1]] = inside
+        return averaged(np.ascontiguousarray(decoded), factor)
 
 
 def assemble(
@@ -67,7 +152,7 @@ def assemble(
     size: tuple[int, int],
     picture: tuple[int, int],
     piece: tuple[int, int],
-    decode: DecodePiece,
+    decode: Callable[[int, int], Piece],
 ) -> NDArray[np.uint8]:
     """Put a region together from the pieces of a level that it touches.
 
@@ -90,11 +175,13 @@ def assemble(
     if not inside:
         pixels.fill(WHITE)
     for row in range(top // piece[1], -(-min(bottom, picture[1]) // piece[1])):
+        y = row * piece[1]
+        upper, lower = max(top, y), min(bottom, y + piece[1], picture[1])
+        band = pixels[upper - top : lower - top]
         for column in range(left // piece[0], -(-min(right, picture[0]) // piece[0])):
-            y, x = row * piece[1], column * piece[0]
-            first = (max(top, y), max(left, x))
-            last = (min(bottom, y + piece[1], picture[1]), min(right, x + piece[0], picture[0]))
-            into = pixels[first[0] - top : last[0] - top, first[1] - left : last[1] - left]
+            x = column * piece[0]
+            near, far = max(left, x), min(right, x + piece[0], picture[0])
             decoded = decode(row, column)
-            into[:] = WHITE if decoded is None else decoded[first[0] - y : last[0] - y, first[1] - x : last[1] - x]
+            part = WHITE if decoded is None else decoded[upper - y : lower - y, near - x : far - x]
+            band[:, near - left : far - left] = part
     return pixels

@@ -78,8 +78,7 @@ def _leaf_curves(
     left = np.bincount(cell, minlength=len(chosen) * n_times).reshape(shape)
     deaths = np.bincount(cell, weights=event[inside], minlength=len(chosen) * n_times).reshape(shape)
     at_risk = np.cumsum(left[:, ::-1], axis=1)[:, ::-1]
-    curves: FloatArray = np.cumprod(1.0 - deaths / np.maximum(at_risk, 1), axis=1, dtype=np.float64)
-    return curves
+    return np.cumprod(1.0 - deaths / np.maximum(at_risk, 1), axis=1).astype(np.float64, copy=False)
 
 
 class RandomForest:
