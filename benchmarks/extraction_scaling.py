@@ -25,7 +25,7 @@ from sparra.study.run import check_study
 from sparra.study.settings import StudySettings
 from sparra.study.stages import extract_bags
 
-SUBJECTS, ROUNDS = 48, 2
+SUBJECTS, ROUNDS = 24, 3
 ARITHMETIC = """
 import numpy as np
 values = np.random.default_rng(0).normal(size=(400, 400))

@@ -99,17 +99,22 @@ def run_study(
     layout = StudyLayout(settings.output)
     try:
         with study_lock(layout.root):
-            for folder in FOLDERS:
-                for debris in (layout.root / folder).rglob(".partial-*"):  # of a run that was killed while it wrote
-                    debris.unlink(missing_ok=True)
+            _remove_debris(layout)  # of a run that was killed while it wrote
             with open_session(settings, layout.root, say):
                 outcome = _run(settings, layout, track, until)
+            _remove_debris(layout)  # of workers that were
             write_summary(layout, outcome.flow, outcome.problems)
             return outcome
     except OSError as error:
         if not is_disk_full(error):
             raise
         raise UserError(DISK, error.filename or layout.root, DISK_MEND) from None
+
+
+def _remove_debris(layout: StudyLayout) -> None:
+    for folder in FOLDERS:
+        for debris in (layout.root / folder).rglob(".partial-*"):
+            debris.unlink(missing_ok=True)
 
 
 def _run(settings: StudySettings, layout: StudyLayout, track: Track, until: Stage) -> Outcome:
