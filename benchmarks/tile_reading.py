@@ -131,6 +131,7 @@ def tifffile_alone(path: Path, mpp: float, grid: TileGrid, threads: int) -> floa
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         across = page.imagewidth // TILE
+        page.init_decode()  # its first use is not for threads
 
         @lru_cache(maxsize=CACHED_TILES)
         def tile(index: int) -> NDArray[np.uint8]:

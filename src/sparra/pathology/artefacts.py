@@ -17,6 +17,8 @@ LEAST_BLUE_INK, BLUE_RED_TO_GREEN, BLUE_BLUE_TO_GREEN = 0.3, 0.8, 0.35
 LEAST_BLACK, BLACK_SPREAD = 0.5, 0.45
 # Eosin absorbs a ninth as much blue as green and blood three quarters; red ink absorbs both alike.
 LEAST_RED, RED_RED_TO_GREEN, RED_BLUE_TO_GREEN = 0.35, 0.12, 0.85
+# On tissue, nuclei add to the red and eosin to the green, but then both together absorb more than tissue alone does.
+LEAST_RED_ON_TISSUE, ON_TISSUE_RED_TO_GREEN, ON_TISSUE_BLUE_TO_GREEN = 0.55, 0.3, 0.82
 SMALLEST_INK_UM2, INK_RIM_UM, INK_GAP_UM = 10_000.0, 24.0, 24.0
 STRIP_ROWS = 256
 
@@ -62,6 +64,11 @@ def _ink_colours(picture: NDArray[np.uint8], white: NDArray[np.float32]) -> Mask
     deep_blue = (red > BLUE_RED_TO_GREEN * green) & (blue < BLUE_BLUE_TO_GREEN * green) & (mean > LEAST_BLUE_INK)
     black = (mean > LEAST_BLACK) & (spread < BLACK_SPREAD * mean)
     warm = (red < RED_RED_TO_GREEN * green) & (blue > RED_BLUE_TO_GREEN * green) & (green > LEAST_RED)
+    warm |= (
+        (red < ON_TISSUE_RED_TO_GREEN * green)
+        & (blue > ON_TISSUE_BLUE_TO_GREEN * green)
+        & (green > LEAST_RED_ON_TISSUE)
+    )
     found: Mask = cool | deep_blue | black | warm
     return found
 
