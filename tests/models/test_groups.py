@@ -60,7 +60,7 @@ def test_groups_change_neither_outputs_nor_gradients(values, most, monkeypatch):
     monkeypatch.setattr("sparra.models.sparra.sample_importance", lambda mu, log_variance: mu)
     found = []
     for limit in (2**16, most):
-        monkeypatch.setattr("sparra.models.sparra.GROUP_BYTES", limit * 16 * 4)
+        monkeypatch.setattr("sparra.models.sparra.GROUP_VALUES", limit * 16)
         model.zero_grad()
         output = model(graphs)
         loss = (output.risk * torch.arange(6)).sum() + torch.stack(list(output.penalties.values())).sum()

@@ -37,8 +37,10 @@ from sparra.models.uncertainty import Draws, Spread, sampled_gate, spread_over_d
 # exp(±20) is as far as float32 can follow a variance without trouble.
 LOG_VARIANCE_LIMIT = 20.0
 SINH_LIMIT = 10.0
-# Branch features held at a time; a slide that has more is held alone. Smaller groups leave threads waiting more often.
-GROUP_BYTES = 2**26
+# Values of branch features held at a time; a slide that has more is held alone. In smaller groups threads wait for one
+# another more often, which shows in the short steps of bfloat16; its values take half the memory.
+GROUP_VALUES = 2**24
+GROUP_VALUES_BFLOAT16 = 2**27
 
 
 class PoolingModule(nn.Module):
@@ -240,8 +242,8 @@ class SparraAggregator(Aggregator):
         """Pool some subjects at a time, so that branch features of all nodes are never held together."""
         uses_branch = self.settings.gate_sees == "graph_and_node" or self.settings.aggregate == "branch"
         parts, sizes = [], []
-        most_nodes = GROUP_BYTES // (self.settings.hidden * graph.parts[0].itemsize)
-        for group in graph.groups(most_nodes):
+        most = GROUP_VALUES_BFLOAT16 if graph.parts[0].dtype == torch.bfloat16 else GROUP_VALUES
+        for group in graph.groups(most // self.settings.hidden):
             hidden = self.branches[modality](group.parts)
             first, second = self.poolings[modality](hidden, group)
             kept = first.kept[second.kept]
