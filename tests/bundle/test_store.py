@@ -98,6 +98,24 @@ def test_missing_added_and_linked_files_are_refused(written: Path, tmp_path: Pat
         read_bundle(folder)
 
 
+def test_an_old_bundle_goes_only_when_the_new_one_is_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, replace = tmp_path / "bundle", Path.replace
+    write_files(folder, FILES)
+    before = read_files(folder)
+
+    def break_off(path: Path, target: Path) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", break_off)
+    with pytest.raises(OSError, match="no space"):
+        write_files(folder, {"bundle.json": b"[]\n"}, overwrite=True)
+    assert read_files(folder) == before
+    monkeypatch.setattr(Path, "replace", replace)
+    write_files(folder, {"bundle.json": b"[]\n"}, overwrite=True)
+    assert read_files(folder)[0] == {"bundle.json": b"[]\n"}
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_foreign_folders_are_refused(written: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no bundle here"):
         read_bundle(tmp_path / "nothing")

@@ -5,6 +5,8 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from highdicom.base import get_iod_module_map, get_module_attribute_map
+from pydicom.datadict import dictionary_VR
 from tests.maps.conftest import DATA, needs_data, scores_at
 from tests.radiology.conftest import PATIENT
 
@@ -93,6 +95,55 @@ def test_name_and_number_are_never_stored_and_new_uids_cannot_be_traced(
     assert read[0].FrameOfReferenceUID == read[1].FrameOfReferenceUID
     assert (uid_rule(identifiers)("1.2.3") == uids("1.2.3")) == (identifiers == "keep")
     hd.seg.segread(tmp_path / "half.dcm")
+
+
+def test_nothing_of_patient_and_study_is_copied_but_uids(ct: CtSource, tmp_path: Path) -> None:
+    """Every attribute of these modules that the standard knows is filled in, not only those one thinks of."""
+    modules, attributes = get_iod_module_map(), get_module_attribute_map()
+    named = {
+        item["keyword"]
+        for module in modules["ct-image"]
+        if module["ie"] in ("Patient", "Study")
+        for item in attributes[module["key"]]
+        if not item["path"]
+    }
+    assert {"OtherPatientNames", "PatientComments", "AdditionalPatientHistory", "OtherPatientIDsSequence"} <= named
+    for file in ct.series.files:
+        source = pydicom.dcmread(file)
+        for keyword in named - {"StudyInstanceUID"}:
+            fill(source, keyword)
+        source.save_as(file)
+    scores, empty = scores_on(ct), {"StudyInstanceUID"}
+    for name, write in (("map.dcm", write_parametric_map), ("half.dcm", write_segmentation)):
+        write(tmp_path / name, scores, ct, FAILED)
+        text = (tmp_path / name).read_bytes()
+        assert b"LEAKED" not in text
+        assert b"19571113" not in text
+        written = pydicom.dcmread(tmp_path / name)
+        assert {keyword for keyword in named if keyword in written and written[keyword].value} == empty
+
+
+def fill(source: pydicom.Dataset, keyword: str) -> None:
+    """Give an attribute a value that can be found again."""
+    kind = dictionary_VR(keyword)
+    if kind == "SQ":
+        item = pydicom.Dataset()
+        item.PatientID = "LEAKED"
+        setattr(source, keyword, [item])
+    else:
+        known = {
+            "DA": "19571113",
+            "TM": "111111",
+            "UI": "1.2.3",
+            "AS": "066Y",
+            "DS": "57.5",
+            "IS": "7",
+            "US": 7,
+            "UL": 7,
+            "FD": 57.5,
+            "FL": 57.5,
+        }
+        setattr(source, keyword, known.get(kind, "LEAKED"))
 
 
 def test_a_ct_that_is_no_series_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from tests.viewer.conftest import WITH_IMAGES, SeenStudy
+from tests.viewer.conftest import WITH_IMAGES, Client, SeenStudy
 from typer.testing import CliRunner
 
 from sparra.cli import app
@@ -49,6 +49,33 @@ def test_a_port_in_use_is_told_in_a_sentence(seen_study: SeenStudy) -> None:
             pass
     with pytest.raises(UserError, match="cannot listen on"), viewer(seen_study.layout, "no such host", 0):
         pass
+
+
+def test_it_starts_where_the_system_does_not_tell_which_processors_are_free(
+    seen_study: SeenStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS and Windows."""
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    with viewer(seen_study.layout, "127.0.0.1", 0) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("kind", [KeyError, ValueError, IndexError, TypeError])
+def test_an_error_of_the_viewer_is_no_missing_page_and_leaves_a_line_without_ids(
+    seen_study: SeenStudy,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[Exception],
+) -> None:
+    def broken(*_: object) -> None:
+        raise kind(WITH_IMAGES)
+
+    monkeypatch.setattr(client.server.routes._study, "patients", broken)
+    assert client.status("/patients/joint/sparra/network") == 500
+    (record,) = caplog.records
+    assert f"{kind.__name__} in test_study.py" in record.getMessage()
+    assert WITH_IMAGES not in record.getMessage()
 
 
 def test_the_command_is_there() -> None:

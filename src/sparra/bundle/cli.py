@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 import yaml
 from rich.console import Console
-from rich.markup import escape
 
 from sparra.cli_engine import EngineAloneOption, MemoryOption, TimeLimitOption, WorkersOption, engine_settings
 from sparra.errors import UserError
@@ -99,17 +98,18 @@ def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
     from sparra.study.tell import problem_lines
 
     for line in problem_lines(outcome.problems):
-        _say(line)
+        console.print(line, soft_wrap=True)
     if outcome.prediction is None:
         raise UserError("no patient could be predicted", outcome.layout.failures, "See its rows")
     found = outcome.prediction
     high, unlike = int((found.group == "high").sum()), int(found.unlike.sum())
     _say(f"{len(found.subject_ids)} patients, {high} of high risk by the training's cut: {outcome.table}")
     if unlike:
-        _say(f"[yellow]{unlike} of them are unlike the training images, see the column 'remarks'[/yellow]")
+        unlike_line = f"{unlike} of them are unlike the training images, see the column 'remarks'"
+        console.print(unlike_line, style="yellow", soft_wrap=True)
     if (outcome.layout.root / "maps").exists():
         _say(f"maps: {outcome.layout.root / 'maps'}")
-    _say(f"model: {escape(bundle.content.study)}. {RESEARCH_USE_ONLY}")
+    _say(f"model: {bundle.content.study}. {RESEARCH_USE_ONLY}")
     if outcome.problems:
         _say(f"{len(outcome.problems)} problems, listed in {outcome.layout.failures}")
         raise typer.Exit(1)
@@ -146,9 +146,14 @@ def _options(given: list[str]) -> dict[str, dict[str, Any]]:
         modality, dot, option = name.partition(".")
         if not (equals and dot and option) or modality not in options:
             raise UserError(f"--encoder-option '{text}' cannot be read", mend="Give e.g. slide.weights=FILE")
-        options[modality][option] = yaml.safe_load(value)
+        try:
+            options[modality][option] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise UserError(f"the value of --encoder-option '{text}' is not valid YAML",
+                            mend="Put quotes around text with signs in it") from None  # fmt: skip
     return options
 
 
 def _say(line: str) -> None:
-    console.print(line, soft_wrap=True)
+    """Print a line as it is: a path may hold what looks like markup."""
+    console.print(line, soft_wrap=True, markup=False)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ _MEND = "Ask its sender for the bundle again"
 
 def write_files(folder: Path, files: Mapping[str, bytes], overwrite: bool = False) -> str:
     """Write a bundle's files and their manifest; the folder is whole or absent.
+
+    An old bundle is moved aside before the new one takes its name: if the process is killed between the two, the old
+    one lies whole in a folder ``.old-*`` beside.
 
     Returns
     -------
@@ -57,12 +61,26 @@ def write_files(folder: Path, files: Mapping[str, bytes], overwrite: bool = Fals
         temporary.mkdir()
         for name, data in {**files, MANIFEST: _canonical(manifest)}.items():
             _write_synced(temporary / name, data)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
+        _put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return str(manifest["digest"])
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    """Give a new bundle its name; an old one of that name goes only when that is done."""
+    if not folder.exists():
+        new.replace(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
+    old = folder.rename(aside / folder.name)
+    try:
+        new.replace(folder)
+    except BaseException:
+        old.rename(folder)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside)
 
 
 def read_files(folder: Path) -> tuple[dict[str, bytes], str]:

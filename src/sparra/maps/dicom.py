@@ -21,25 +21,35 @@ from sparra.files import atomic_path
 from sparra.maps.label import MapLabel
 from sparra.maps.scores import ImageScores, most_important
 from sparra.maps.volume import CtSource, score_volume
+from sparra.radiology.dicom import without_echo
 
-# What tells who the patient is; it is never copied.
-_IDENTITY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "StudyDescription",
+# All that a map takes from its scan: what the picture is and where it lies. Of the patient and the study the standard
+# knows some seventy attributes, and highdicom copies each that it finds; so what is not named here is left behind.
+_KEPT = (
+    "SOPClassUID",
+    "Modality",
+    "ImageType",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "PositionReferenceIndicator",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
 )
-_REQUIRED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName",
-             "StudyID", "StudyDate", "StudyTime")  # fmt: skip
+# Required of a map, and left empty.
+_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName",
+          "StudyID", "StudyDate", "StudyTime")  # fmt: skip
 _IMPORTANCE = Code("sparra-importance", "99SPARRA", "Share of the importance, of the patch's node")
 _NO_UNITS = Code("1", "UCUM", "no units")
 # What ties a map to its scan, and by which a database of scans finds the patient.
@@ -75,7 +85,7 @@ def write_parametric_map(
     label : MapLabel
         Goes into the series description, which tells of a map that failed its checks.
     uids : callable, optional
-        As `uid_rule` gives it; the scan's own where left out. The patient's name, number and dates are never copied.
+        As `uid_rule` gives it; the scan's own where left out. Nothing else is copied that tells of patient or study.
 
     Raises
     ------
@@ -152,23 +162,26 @@ def _sources(volume: NDArray[Any], ct: CtSource, uids: UidRule | None) -> tuple[
     for index in reached:
         file = ct.series.files[int(index)]
         try:
-            slices.append(_without_identity(pydicom.dcmread(file, stop_before_pixels=True), uids))
+            with without_echo():
+                slices.append(_without_identity(pydicom.dcmread(file, stop_before_pixels=True), uids))
         except (OSError, pydicom.errors.InvalidDicomError):
             raise UserError("a slice of the DICOM series cannot be read any more", ct.path) from None
     return slices, np.ascontiguousarray(volume[reached])
 
 
 def _without_identity(source: Dataset, uids: UidRule | None) -> Dataset:
-    for name in _IDENTITY:
+    """Return a slice that has only what `_KEPT` and `_UIDS` name."""
+    kept = Dataset()
+    for name in _KEPT:
         if name in source:
-            delattr(source, name)
+            kept[name] = source[name]
     for name in _UIDS:
-        if uids is not None and name in source:
-            setattr(source, name, uids(str(source[name].value)))
-    for name in _REQUIRED:
-        if name not in source:
-            setattr(source, name, None)
-    return source
+        if name in source:
+            uid = str(source[name].value)
+            setattr(kept, name, uid if uids is None else uids(uid))
+    for name in _EMPTY:
+        setattr(kept, name, None)
+    return kept
 
 
 def _made_by(label: MapLabel) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sparra import __version__
 from sparra.files import atomic_path, write_text
 from sparra.report.checklist import checklist
 from sparra.report.figures import draw_bars, draw_kaplan_meier
+from sparra.report.paths import shareable
 from sparra.report.patients import (
     Patient,
     extreme_patients,
@@ -69,7 +70,7 @@ def write_report(layout: "StudyLayout", settings: ReportSettings | None = None) 
         The page.
     """
     settings = settings or ReportSettings()
-    results = read_results(layout)
+    results = shareable(read_results(layout))
     # The paper's code divides by the number of hold-outs, good practice by one less.
     table = results_table(results.metrics, ddof=0 if results.settings.get("protocol") == "paper" else 1)
     write_latex(layout.report.parent / "table1.tex", table)

@@ -151,7 +151,9 @@ def importance_maps(layout: "StudyLayout", modality: str, aggregator: str, patie
             else:
                 maps.append(_map(layout, image_modality, patient.subject_id, nodes, verdicts[image_modality]))
         except UserError as error:
-            maps.append(f"No map of the {IMAGE_WORD[image_modality]}: {error}")
+            # Without its place, which is a path of this machine.
+            mend = f" {error.mend.rstrip('.')}." if error.mend else ""
+            maps.append(f"No map of the {IMAGE_WORD[image_modality]}: {error.what.rstrip('.')}.{mend}")
     return maps
 
 

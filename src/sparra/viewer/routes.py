@@ -5,10 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sparra import RESEARCH_USE_ONLY, __version__
 from sparra.errors import UserError
+from sparra.modality import Modality
 from sparra.viewer.colours import heat_png, line_png, palette, rgb_png, windowed
 from sparra.viewer.images import OpenImages
 from sparra.viewer.layers import Layer
@@ -16,6 +20,9 @@ from sparra.viewer.security import POLICY, REPORT_POLICY, file_within
 from sparra.viewer.study import ViewedImage, ViewedStudy
 from sparra.viewer.tiles import TILE_PX, paint_tile, read_tile
 from sparra.viewer.volumes import PLANES
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 TYPES: Mapping[str, str] = {
     ".html": "text/html; charset=utf-8",
@@ -97,14 +104,10 @@ class Routes:
         """
         if not segments:
             return _packaged("index.html")
-        try:
-            return self._rooms[segments[0]](segments[1:], query)
-        except (KeyError, ValueError, IndexError):
-            # A name or number that is not there; nothing is told of what there is.
-            raise NotFound from None
+        return _wanted(self._rooms, segments[0])(segments[1:], query)
 
     def _static(self, rest: tuple[str, ...], query: Mapping[str, str]) -> Answer:
-        (name,) = rest
+        (name,) = _exactly(1, rest)
         if name not in STATIC:
             raise NotFound
         return _packaged(name)
@@ -125,18 +128,18 @@ class Routes:
         return _json(facts)
 
     def _patients(self, rest: tuple[str, ...], query: Mapping[str, str]) -> Answer:
-        modality, aggregator, model = rest
+        modality, aggregator, model = _exactly(3, rest)
         found = self._study.patients(modality, aggregator, model)
         if found is None:
             raise NotFound
         return _json(found)
 
     def _slide(self, rest: tuple[str, ...], query: Mapping[str, str]) -> Answer:
-        key, what, *more = rest
-        image = self._study.images["slide", key]
+        image, what, more = self._image("slide", rest)
+        key = image.key
         if what == "info.json":
             return self._slide_facts(image, query)
-        level, column, row = (_number(part) for part in more)
+        level, column, row = (_number(part) for part in _exactly(3, more))
         with self._images.slide(key) as (slide, pyramid):
             tile = pyramid.tile(level, column, row)
             if tile is None:
@@ -146,7 +149,7 @@ class Routes:
         if what != "heat":
             raise NotFound
         layer = self._layer(image, query)
-        values = layer.values(query["layer"])
+        values = _values(layer, query)
         painted = paint_tile(tile, layer.positions, layer.patch_size, values)
         return _png(heat_png(painted, 0.0, float(values.max())))
 
@@ -164,16 +167,19 @@ class Routes:
         return _json(facts | self._layer_facts(image, query, focus))
 
     def _ct(self, rest: tuple[str, ...], query: Mapping[str, str]) -> Answer:
-        key, what, *more = rest
-        image = self._study.images["ct", key]
+        image, what, more = self._image("ct", rest)
+        key = image.key
         if what == "info.json":
             with self._images.volume(key) as volume:
                 facts = {"planes": volume.describe(), "outline": volume.preview.mask is not None}
                 return _json(facts | self._layer_facts(image, query, lambda layer: volume.slice_of(layer.focus)))
-        plane, index = more[0], _number(more[1])
-        if plane not in PLANES or len(more) != 2:
+        plane, number = _exactly(2, more)
+        index = _number(number)
+        if plane not in PLANES:
             raise NotFound
         with self._images.volume(key) as volume:
+            if not 0 <= index < volume.describe()[plane]["slices"]:
+                raise NotFound
             if what == "picture":
                 return _png(rgb_png(windowed(volume.slice_hu(plane, index), *_window(query))))
             if what == "outline":
@@ -181,12 +187,18 @@ class Routes:
             if what != "heat":
                 raise NotFound
             layer = self._layer(image, query)
-            values = layer.values(query["layer"])
+            values = _values(layer, query)
             painted = volume.heat(plane, index, layer.positions, layer.patch_size, values)
         return _png(heat_png(painted, 0.0, float(values.max())))
 
+    def _image(self, modality: Modality, rest: tuple[str, ...]) -> tuple[ViewedImage, str, tuple[str, ...]]:
+        """Return the image that an address names, what is asked of it, and the rest of the address."""
+        if len(rest) < 2:
+            raise NotFound
+        return _wanted(self._study.images, (modality, rest[0])), rest[1], rest[2:]
+
     def _layer(self, image: ViewedImage, query: Mapping[str, str]) -> Layer:
-        layer = self._images.layer(image, query["modality"], query["aggregator"])
+        layer = self._images.layer(image, _wanted(query, "modality"), _wanted(query, "aggregator"))
         if layer is None:
             raise NotFound
         return layer
@@ -197,8 +209,9 @@ class Routes:
         """Tell whether there is importance to show, up to which value, and where it is highest."""
         original = image.record is not None
         note = "" if original else "The original is not there: this is the small picture kept with the features."
+        modality, aggregator = _wanted(query, "modality"), _wanted(query, "aggregator")
         try:
-            layer = self._images.layer(image, query["modality"], query["aggregator"])
+            layer = self._images.layer(image, modality, aggregator)
         except UserError as error:
             return {"heat": None, "note": note, "heat_note": f"No importance: {error.what}."}
         if layer is None:
@@ -214,16 +227,36 @@ class Routes:
 
 
 def _window(query: Mapping[str, str]) -> tuple[float, float]:
-    level, width = _number(query["level"]), _number(query["width"])
+    level, width = _number(_wanted(query, "level")), _number(_wanted(query, "width"))
     if abs(level) > LARGEST_LEVEL or not 0 < width <= LARGEST_WIDTH:
         raise NotFound
     return float(level), float(width)
 
 
+def _wanted(content: Mapping[K, V], name: K) -> V:
+    """Return what an address names; nothing is told of what else there is."""
+    if name not in content:
+        raise NotFound
+    return content[name]
+
+
+def _exactly(count: int, parts: tuple[str, ...]) -> tuple[str, ...]:
+    if len(parts) != count:
+        raise NotFound
+    return parts
+
+
+def _values(layer: Layer, query: Mapping[str, str]) -> NDArray[np.float64]:
+    name = _wanted(query, "layer")
+    if name not in ("importance", "sd") or (name == "sd" and not layer.has_sd):
+        raise NotFound
+    return layer.values(name)
+
+
 def _number(text: str) -> int:
     """Read a whole number written in plain digits."""
     if len(text) > LONGEST_NUMBER or not text.removeprefix("-").isascii() or not text.removeprefix("-").isdigit():
-        raise ValueError(text)
+        raise NotFound
     return int(text)
 
 

@@ -1,7 +1,8 @@
 """The viewer's HTTP server: GET and HEAD, for this machine alone unless it is opened wider with a token."""
 
-import os
+import logging
 import secrets
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 from threading import BoundedSemaphore
 from urllib.parse import parse_qsl, urlsplit
 
+from sparra.engine.machine import processors
 from sparra.errors import UserError
 from sparra.study.layout import StudyLayout
 from sparra.viewer.images import OpenImages
@@ -23,6 +25,7 @@ from sparra.viewer.study import ViewedStudy
 TOKEN_BYTES = 32
 IDLE_SECONDS = 60
 METHODS = "GET, HEAD"
+_log = logging.getLogger(__name__)
 
 
 class ViewerServer(ThreadingHTTPServer):
@@ -43,7 +46,7 @@ class ViewerServer(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, routes: Routes) -> None:
         self.access = Access(host, None if is_loopback(host) else secrets.token_urlsafe(TOKEN_BYTES))
         self.routes = routes
-        self.workers = BoundedSemaphore(2 * len(os.sched_getaffinity(0)))
+        self.workers = BoundedSemaphore(2 * processors())
         self.address_family = AF_INET6 if ":" in host else AF_INET
         super().__init__((host, port), ViewerHandler)
 
@@ -130,7 +133,11 @@ class ViewerHandler(BaseHTTPRequestHandler):
         except UserError as error:
             # Without its place, which is a path of this machine.
             return Answer(error.what.encode(), "text/plain; charset=utf-8", HTTPStatus.UNPROCESSABLE_ENTITY)
-        except Exception:
+        except Exception as error:
+            # Neither the address nor the message, which may hold ids: what it was and where is enough to find it.
+            frames = traceback.extract_tb(error.__traceback__)[-3:]
+            place = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
+            _log.error("a request met an error of the viewer: %s in %s", type(error).__name__, place)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _send(self, answer: Answer, further: dict[str, str] | None = None) -> None:
