@@ -167,6 +167,21 @@ def test_arrays_that_do_not_fit_are_one_sentence(tmp_path: Path, graph: SpatialG
             read_graph(path)
 
 
+@pytest.mark.parametrize("name", ["features", "edge_index"])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (0, 0), (2, 2, 2)])
+def test_arrays_of_other_dimensions_are_one_sentence(
+    tmp_path: Path, graph: SpatialGraph, name: str, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "bad.safetensors"
+    write_graph(path, graph)
+    _damage(path, **{name: np.zeros(shape, getattr(graph, name).dtype)})
+    with pytest.raises(UserError, match="damaged"):
+        read_graph(path)
+    if len(shape) < 2:
+        with pytest.raises(UserError, match="damaged"):
+            read_graph_size(path)
+
+
 def test_files_are_read_when_asked_for(tmp_path, graph):
     path = tmp_path / "graph.safetensors"
     write_graph(path, graph)

@@ -128,7 +128,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
                 raise UserError(f"the graph has version {header['version']}, not {VERSION}", path, mend)
             _require_header(header)
             yield file, header
-    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the graph cannot be read, it is damaged or no safetensors ({reason})", path, mend) from None
 

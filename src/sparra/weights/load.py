@@ -135,11 +135,12 @@ def _checked_digest(found: FoundWeights, source: WeightsSource, options: Network
     """Return the SHA-256 of the published file, of which this may be sparra's own conversion."""
     claimed = _origin_of_converted(found.path, source)
     # Anyone can write the claim; only in the cache is it sparra's own.
-    digest = claimed if claimed is not None and _is_in_cache(found.path) else sha256_of(found.path)
+    outside = claimed is not None and not _is_in_cache(found.path)
+    digest = sha256_of(found.path) if claimed is None or outside else claimed
     if options.check_sha256 and source.sha256 not in (None, digest):
         what = f"the SHA-256 of the weights of '{source.key}' is {digest}, published is {source.sha256}"
         mend = f"{how_to_get(source)}; if it is the published one saved anew, set 'check_sha256: false'"
-        if claimed is not None:
+        if outside:
             what = f"these weights of '{source.key}' say that sparra converted them, and lie outside its cache"
             mend = f"Give the published file, or put this one into {cache_folder()} if you know where it is from"
         raise UserError(what, found.path, mend)
