@@ -74,6 +74,8 @@ def picture(state: "StudyState") -> RenderableType:
     parts: list[RenderableType] = [escape(head), table]
     if state.state in ("cut off", "ended early"):
         parts.append("Start it again: what is done is not done again.")
+    if state.lines_left_out:
+        parts.append(f"{state.lines_left_out} lines of manifest.jsonl are not this version's and left out.")
     parts += _lines("running", [i for i in state.items if i.status == "running"], state.changed)
     parts += _lines("failed", [i for i in state.items if i.error and i.status not in ("running", "done")], None)
     return Group(*parts)

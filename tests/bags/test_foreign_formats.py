@@ -1,5 +1,7 @@
 """Every format, in its published layout: features, encoder and the µm of every tile, on 20x and 40x scans."""
 
+import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -99,6 +101,24 @@ def test_an_mpp_given_replaces_that_of_the_file_and_says_so(tmp_path: Path) -> N
     bag = import_bag(made.path, "slide", 0.26)
     assert bag.provenance["mpp"] == 0.26
     assert "the mpp given, 0.26, replaces 0.25 of the file" in bag.provenance["notes"]
+
+
+def test_slide2vec_coordinates_are_followed_within_its_own_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    made = layouts.slide2vec(folder, features(len(TILES)), TILES, 0.25)
+    meta = folder / "tile_embeddings" / "s1.meta.json"
+    (folder / "tiles").rename(tmp_path / "tiles")
+    shutil.copytree(tmp_path / "tiles", folder / "moved")
+    (folder / "link").symlink_to(tmp_path / "tiles")
+    name = "s1.coordinates.npz"
+    content = json.loads(meta.read_text())
+    for named in (folder / "moved" / name, f"moved/{name}"):
+        meta.write_text(json.dumps({**content, "coordinates_npz_path": str(named)}))
+        np.testing.assert_allclose(import_bag(made.path, "slide").positions, (TILES + 0.5) * TILE_UM)
+    for named in (tmp_path / "tiles" / name, f"../tiles/{name}", f"link/{name}"):
+        meta.write_text(json.dumps({**content, "coordinates_npz_path": str(named)}))
+        with pytest.raises(UserError, match=rf"its coordinates tiles/{name} are missing"):
+            import_bag(made.path, "slide")
 
 
 @pytest.mark.parametrize("stride_attribute", [True, False])

@@ -1,9 +1,11 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from sparra.bags.bag import Bag
@@ -88,6 +90,96 @@ def test_foreign_and_other_versions_are_refused(tmp_path: Path, graph: SpatialGr
     save_file({"features": np.ones(2)}, path, {"sparra": '{"format": "sparra-graph", "version": 1}'})
     with pytest.raises(UserError, match="damaged"):
         read_graph(path)
+
+
+def _damage(path: Path, header: str | None = None, **tensors: np.ndarray) -> None:
+    """Write a graph's file anew with other tensors, or another text in its header."""
+    with safe_open(path, "numpy") as file:
+        metadata, whole = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file({**whole, **tensors}, path, metadata if header is None else {"sparra": header})
+
+
+def _header(**values: object) -> str:
+    whole = {"format": "sparra-graph", "version": 1, "modality": "ct", "images": ["a", "b"], "provenance": {}}
+    return json.dumps({**whole, **values})
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("[1, 2]", "not a sparra graph"),
+        ('"sparra-graph"', "not a sparra graph"),
+        ("null", "not a sparra graph"),
+        ("{", "damaged"),
+        ("[" * 100_000, "damaged"),
+        (_header(images=3), "no list of images"),
+        (_header(images=[1]), "no list of images"),
+        (_header(modality=["ct"]), "its modality is"),
+        (_header(modality="mr"), "its modality is 'mr'"),
+        (_header(provenance=None), "no provenance"),
+    ],
+)
+def test_a_damaged_header_is_one_sentence(tmp_path: Path, graph: SpatialGraph, header: str, reason: str) -> None:
+    path = tmp_path / "bad.safetensors"
+    write_graph(path, graph)
+    _damage(path, _header())
+    assert read_graph(path).images == ("a", "b")
+    _damage(path, header)
+    for reader in (read_graph, read_graph_size):
+        with pytest.raises(UserError, match=reason) as caught:
+            reader(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**6, np.iinfo(np.int64).min, np.iinfo(np.int64).max])
+@pytest.mark.parametrize("name", ["edge_index", "node_of_patch", "image_of_node"])
+def test_an_index_out_of_range_is_one_sentence(tmp_path: Path, graph: SpatialGraph, name: str, wrong: int) -> None:
+    path = tmp_path / "bad.safetensors"
+    write_graph(path, graph)
+    index = getattr(graph, name).copy()
+    index.flat[-1] = wrong
+    _damage(path, **{name: index})
+    with pytest.raises(UserError, match=rf"damaged .*{name} names .*{wrong}.* and there are \d+") as caught:
+        read_graph(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_first_index_out_of_range_is_refused(tmp_path: Path, graph: SpatialGraph) -> None:
+    path = tmp_path / "bad.safetensors"
+    for name, count in (("edge_index", len(graph)), ("node_of_patch", len(graph)), ("image_of_node", 2)):
+        write_graph(path, graph)
+        index = getattr(graph, name).copy()
+        index.flat[0] = count
+        _damage(path, **{name: index})
+        with pytest.raises(UserError, match=f"{name} names"):
+            read_graph(path)
+
+
+@pytest.mark.parametrize("name", ["features", "positions", "edge_index", "node_of_patch", "image_of_node", "spread"])
+def test_arrays_that_do_not_fit_are_one_sentence(tmp_path: Path, graph: SpatialGraph, name: str) -> None:
+    path = tmp_path / "bad.safetensors"
+    values = np.asarray(getattr(graph, name))
+    unfit = [values[:1, :1], values.astype(np.int32)] if values.ndim == 2 else [values[:, None], values.astype("f4")]
+    for wrong in unfit:
+        write_graph(path, graph)
+        _damage(path, **{name: np.ascontiguousarray(wrong)})
+        with pytest.raises(UserError, match="damaged"):
+            read_graph(path)
+
+
+@pytest.mark.parametrize("name", ["features", "edge_index"])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (0, 0), (2, 2, 2)])
+def test_arrays_of_other_dimensions_are_one_sentence(
+    tmp_path: Path, graph: SpatialGraph, name: str, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "bad.safetensors"
+    write_graph(path, graph)
+    _damage(path, **{name: np.zeros(shape, getattr(graph, name).dtype)})
+    with pytest.raises(UserError, match="damaged"):
+        read_graph(path)
+    if len(shape) < 2:
+        with pytest.raises(UserError, match="damaged"):
+            read_graph_size(path)
 
 
 def test_files_are_read_when_asked_for(tmp_path, graph):

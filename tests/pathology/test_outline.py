@@ -6,6 +6,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 
 from sparra.errors import UserError
@@ -98,8 +99,6 @@ def test_what_is_written_gives_the_same_tiles_and_an_edit_gives_others(
 
 
 def test_a_mask_picture_replaces_the_tissue(write_slide: WriteSlide, tmp_path: Path) -> None:
-    from PIL import Image
-
     mask = np.zeros((60, 80), np.uint8)
     mask[10:30, 20:60] = 2
     Image.fromarray(mask).save(tmp_path / "m.png")
@@ -111,6 +110,18 @@ def test_a_mask_picture_replaces_the_tissue(write_slide: WriteSlide, tmp_path: P
         with pytest.raises(UserError, match="has not the shape"):
             read_annotation(tmp_path / "n.png", slide)
     assert outline.bounds == (100, 50, 300, 150)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
+def test_how_opaque_a_mask_is_does_not_count(write_slide: WriteSlide, tmp_path: Path, mode: str) -> None:
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:30, 20:60] = 255
+    Image.fromarray(mask).convert(mode).save(tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as kept:
+        assert kept.mode == mode
+    with Slide(write_slide(np.full((600, 800, 3), 200, np.uint8), 0.5, 1)) as slide:
+        outline = read_annotation(tmp_path / "m.png", slide)
+    assert (outline.bounds, outline.area) == ((100, 50, 300, 150), 20_000)
 
 
 @pytest.mark.parametrize("colour", PENS)

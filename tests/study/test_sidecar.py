@@ -58,6 +58,32 @@ def test_folders_can_be_inputs_and_outputs(tmp_path: Path) -> None:
     assert not is_current(model, "train", {"series": series}, {})
 
 
+def test_a_file_of_a_folder_replaced_by_an_older_one_is_noticed(tmp_path: Path) -> None:
+    series, bag = tmp_path / "dicom", tmp_path / "bag.h5"
+    series.mkdir()
+    bag.touch()
+    for name, time in (("1.dcm", 1000), ("2.dcm", 2000)):
+        (series / name).write_bytes(name.encode())
+        os.utime(series / name, (time, time))
+    mark_done(bag, make_key("extract", {"series": series}, {}))
+    (series / "1.dcm").write_bytes(b"one..")
+    os.utime(series / "1.dcm", (500, 500))
+    assert not is_current(bag, "extract", {"series": series}, {})
+
+
+def test_a_sidecar_of_a_folder_from_before_its_listing_still_vouches(tmp_path: Path) -> None:
+    series, bag = tmp_path / "dicom", tmp_path / "bag.h5"
+    series.mkdir()
+    bag.touch()
+    (series / "1.dcm").write_bytes(b"1")
+    key = make_key("extract", {"series": series}, {})
+    del key["inputs"]["series"]["listing"]
+    mark_done(bag, key | {"inputs": {"series": {**key["inputs"]["series"], "mtime_ns": 5}}})
+    assert is_current(bag, "extract", {"series": series}, {})
+    (series / "1.dcm").write_bytes(b"2")
+    assert not is_current(bag, "extract", {"series": series}, {})
+
+
 def test_a_stage_whose_code_gives_other_results_is_done_anew(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

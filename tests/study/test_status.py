@@ -116,6 +116,35 @@ def test_a_torn_last_line_is_passed_over(tmp_path: Path, sparra: Sparra, torn: s
     assert sparra("status", tmp_path) == whole
 
 
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"event": "end"},
+        {"time": BEGAN, "event": "moved", "stage": "extract"},
+        {"time": BEGAN, "event": ["run"]},
+        {"time": "then", "event": "end", "error": ""},
+        {"time": float("nan"), "event": "end", "error": ""},
+        line(5, "run", host="node8"),
+        line(5, "stage", stage="extract"),
+        line(5, "stage", stage="extract", items="many"),
+        item(5, "ended", "S3", 1, status="done"),
+        {"time": BEGAN, "event": "started", "stage": "extract", "subject_id": "S3", "where": "S3.nii.gz"},
+    ],
+)
+def test_a_line_of_another_version_is_left_out_and_counted(
+    tmp_path: Path, sparra: Sparra, strange: dict[str, Any]
+) -> None:
+    write(tmp_path, BY_HAND)
+    whole = sparra("status", tmp_path)[1]
+    write(tmp_path, [*BY_HAND[:5], strange, *BY_HAND[5:]])
+    code, printed = sparra("status", tmp_path)
+    told = "1 lines of manifest.jsonl are not this version's and left out.\n"
+    assert code == 0
+    assert told in printed
+    assert printed.replace(told, "") == whole
+    assert gathered([*BY_HAND, strange, strange]).lines_left_out == 2
+
+
 def test_json_holds_every_item(tmp_path: Path, sparra: Sparra) -> None:
     write(tmp_path, BY_HAND)
     code, printed = sparra("status", tmp_path, "--json")

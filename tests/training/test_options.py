@@ -70,6 +70,11 @@ def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(cohort_maker, t
     other = [dataclasses.replace(subjects[0], event=not subjects[0].event), *subjects[1:]]
     with pytest.raises(UserError, match="another fit"):
         fit(other, checkpoint=tmp_path)
+    graph = subjects[0].graphs["slide"]
+    nodes = np.random.default_rng(0).permutation(len(graph))
+    rewired = {**subjects[0].graphs, "slide": dataclasses.replace(graph, edge_index=nodes[graph.edge_index])}
+    with pytest.raises(UserError, match="another fit"):  # As many edges, between other nodes.
+        fit([dataclasses.replace(subjects[0], graphs=rewired), *subjects[1:]], checkpoint=tmp_path)
     path = tmp_path / "member-0" / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match="cannot be read"):

@@ -56,6 +56,23 @@ def test_it_is_converted_once_and_the_conversion_serves_alone(published: Path, c
     assert torch.equal(alone.run(rows), first.run(rows))
 
 
+def test_a_conversion_is_believed_in_the_cache_alone(published: Path, cache: Path) -> None:
+    source = WeightsSource("tiny", "tiny.pth", "https://example.org", sha256=sha256_of(published))
+    first = load_network(tiny, source, LAYOUT, NetworkOptions(weights=str(published), device="cpu"))
+    (copy,) = cache.iterdir()
+    alone = load_network(tiny, source, LAYOUT, NetworkOptions(weights=str(copy), device="cpu"))
+    assert alone.provenance["sha256"] == source.sha256
+    forged = published.with_name("forged.safetensors")
+    forged.write_bytes(copy.read_bytes())
+    with pytest.raises(UserError, match=r"forged\.safetensors.*lie outside its cache"):
+        load_network(tiny, source, LAYOUT, NetworkOptions(weights=str(forged), device="cpu"))
+    options = NetworkOptions(weights=str(forged), device="cpu", check_sha256=False)
+    unchecked = load_network(tiny, source, LAYOUT, options)
+    assert unchecked.provenance["sha256"] == sha256_of(forged)
+    rows = torch.ones(2, 3)
+    assert torch.equal(unchecked.run(rows), first.run(rows))
+
+
 def test_the_cache_is_used_for_the_same_content_and_not_for_another(published: Path, cache: Path) -> None:
     load_network(tiny, SOURCE, LAYOUT, NetworkOptions(weights=str(published), device="cpu"))
     (copy,) = cache.iterdir()

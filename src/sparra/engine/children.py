@@ -21,6 +21,8 @@ from sparra.engine.work import Outcome, Status, Task
 SECONDS_BETWEEN_LOOKS = 0.5
 # What a process may take beyond an item's time limit to start and to import: minutes from a busy file server.
 SECONDS_TO_START = 900.0
+# What a process may take to be gone once its pipe has closed.
+SECONDS_TO_END = 5.0
 # Shares of the memory: what the children may fill of it, and what has to be left on the machine.
 FULL, LEAST_LEFT = 0.9, 0.03
 
@@ -72,13 +74,19 @@ class Child:
                 if overstep is not None:
                     self.end()
                     return Outcome(*overstep, seconds=time.perf_counter() - start, host=socket.gethostname())
-        except (EOFError, OSError):
+        except (EOFError, OSError) as error:
+            code = self._ended_with()
             self.end()
-            code = self.process.returncode
-            how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            what = f"the worker process died ({how}), most likely out of memory"
-            words = (what, "", "Free memory or set workers: 1")
+            what = _death(code, error)
+            words = (what, "", "Free memory or set workers: 1" if "memory" in what else "Run again")
             return Outcome("died", *words, seconds=time.perf_counter() - start, host=socket.gethostname())
+
+    def _ended_with(self) -> int | None:
+        """Return the code with which the process ended by itself; None if it lives on behind a broken pipe."""
+        try:
+            return self.process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _overstep(self, task: Task, seconds: float, budget: int) -> tuple[Status, str, str, str] | None:
         if task.seconds is not None and seconds > task.seconds:
@@ -108,6 +116,21 @@ class Child:
         self.process.kill()
         self.process.wait()
         self.connection.close()
+
+
+def _death(code: int | None, error: EOFError | OSError) -> str:
+    """Say how a process was lost; the system's ending of one that takes too much is SIGKILL, a library's SIGABRT."""
+    if code is None:
+        reason = " ".join(str(error).split())
+        return f"the connection to the worker process broke ({type(error).__name__}{': ' if reason else ''}{reason})"
+    if code >= 0:
+        return f"the worker process ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # Most real-time signals have no name.
+        name = str(-code)
+    cause = ", most likely out of memory" if name in ("SIGKILL", "SIGABRT") else ""
+    return f"the worker process died (by signal {name}){cause}"
 
 
 def _crowded(budget: int) -> bool:

@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from sparra.bags.bag import Modality
 from sparra.errors import UserError
 from sparra.files import atomic_path
 from sparra.graphs.graph import GraphSize, SpatialGraph
@@ -76,11 +77,12 @@ def read_graph(path: Path) -> SpatialGraph:
     Raises
     ------
     UserError
-        If the file is absent, truncated, no graph of sparra's, or of another version.
+        If the file is absent, truncated, no graph of sparra's, of another version, or holds what is no graph: arrays
+        that do not fit each other, or an index out of range.
     """
     with _opened(path) as (file, header):
         names = set(file.keys())
-        return SpatialGraph(
+        graph = SpatialGraph(
             modality=header["modality"],
             features=_mapped(path, "features"),
             positions=file.get_tensor("positions") if "positions" in names else None,
@@ -91,6 +93,11 @@ def read_graph(path: Path) -> SpatialGraph:
             provenance=header["provenance"],
             spread=file.get_tensor("spread") if "spread" in names else None,
         )
+        _require_shapes(graph)
+        _require_range("edge_index", graph.edge_index, len(graph), "nodes")
+        _require_range("node_of_patch", graph.node_of_patch, len(graph), "nodes")
+        _require_range("image_of_node", graph.image_of_node, len(graph.images), "images")
+        return graph
 
 
 def read_graph_size(path: Path) -> GraphSize:
@@ -115,14 +122,51 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get("sparra", "{}"))
-            if header.get("format") != FORMAT:
+            if not isinstance(header, dict) or header.get("format") != FORMAT:
                 raise UserError("this safetensors file is not a sparra graph", path, mend)
             if header["version"] != VERSION:
                 raise UserError(f"the graph has version {header['version']}, not {VERSION}", path, mend)
+            _require_header(header)
             yield file, header
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the graph cannot be read, it is damaged or no safetensors ({reason})", path, mend) from None
+
+
+def _require_header(header: Mapping[str, Any]) -> None:
+    images = header["images"]
+    if header["modality"] not in get_args(Modality):
+        raise ValueError(f"its modality is {header['modality']!r}")
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise ValueError("its header holds no list of images")
+    if not isinstance(header["provenance"], dict):
+        raise ValueError("its header holds no provenance")
+
+
+def _require_shapes(graph: SpatialGraph) -> None:
+    """Check that the arrays fit each other; a dimension of any length is None."""
+    nodes = len(graph)
+    expected: dict[str, tuple[type, tuple[int | None, ...]]] = {
+        "features": (np.floating, (nodes, None)),
+        "edge_index": (np.int64, (2, None)),
+        "node_of_patch": (np.int64, (None,)),
+        "image_of_node": (np.int64, (nodes,)),
+        "positions": (np.float64, (nodes, None)),
+        "spread": (np.float64, (nodes,)),
+    }
+    for name, (kind, shape) in expected.items():
+        values = getattr(graph, name)
+        if values is None:
+            continue
+        fits = [length in (known, None) for length, known in zip(shape, values.shape, strict=False)]
+        if values.ndim != len(shape) or not all(fits) or not np.issubdtype(values.dtype, kind):
+            raise ValueError(f"{name} is {values.dtype} of shape {values.shape}, which fits no graph of {nodes} nodes")
+
+
+def _require_range(name: str, index: NDArray[np.int64], count: int, of: str) -> None:
+    """Check an index: kernels follow it without a look at the bounds, and would read foreign memory."""
+    if index.size and (index.min() < 0 or index.max() >= count):
+        raise ValueError(f"{name} names {index.min()} to {index.max()}, and there are {count} {of}")
 
 
 class GraphFiles(Mapping[str, SpatialGraph]):

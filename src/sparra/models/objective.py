@@ -7,6 +7,10 @@ Symbols follow the paper (section 2.1). Every node has an importance :math:`s` a
 and the mean-field posterior :math:`q(s) = N(\mu, \sigma^2)`, :math:`q(v) = Gamma(\alpha_v, \beta_v)`.
 Functions work element by element on tensors of any one shape, one element a node, and leave sums over nodes
 to the caller.
+
+`expected_precision`, `importance_divergence`, `precision_divergence`, `alternating_divergence` and
+`gaussian_log_likelihood` take no part in training: they are the equations one by one, against which the tests hold the
+collapsed and summed forms that do.
 """
 
 import math

@@ -96,7 +96,8 @@ def _read_mask(path: Path, label: tuple[int, ...] | None) -> NDArray[np.bool_]:
     except Exception as error:  # codecs raise whatever the bytes lead to
         raise UserError(f"the mask cannot be read ({error})", where=path, mend="Save it again as PNG") from None
     if values.ndim == 3 and label is None:
-        values = values[..., : min(3, values.shape[2])].max(axis=2)
+        colours = 1 if values.shape[2] < 3 else 3  # What follows grey or colours is how opaque they are.
+        values = values[..., :colours].max(axis=2)
     if values.ndim != 2:
         raise UserError("the mask is a colour picture", where=path, mend="Save it with one channel")
     mask: NDArray[np.bool_] = values != 0 if label is None else np.isin(values, label)

@@ -1,6 +1,6 @@
 """``study.yaml``: everything that a study depends on, in one validated object."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -211,10 +211,14 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                break  # The loader refuses it, below.
+            if key in seen:
                 raise yaml.YAMLError(f"key '{key}' occurs twice, line {node.start_mark.line + 1} and after")
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 

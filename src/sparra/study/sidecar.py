@@ -1,5 +1,7 @@
 """The file that says "done": written last, it holds what an output was made from."""
 
+import hashlib
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -94,16 +96,20 @@ def _same_inputs(known: Mapping[str, Any], inputs: Mapping[str, Path]) -> bool:
         if not path.exists():
             return False
         stamp = _stamp(path)
-        unchanged = known[name]["path"] == str(path) and all(known[name][k] == stamp[k] for k in stamp)
+        unchanged = known[name]["path"] == str(path) and all(known[name].get(k) == stamp[k] for k in stamp)
         if not unchanged and known[name]["sha256"] != sha256_of(path):
             return False
     return True
 
 
-def _stamp(path: Path) -> dict[str, int]:
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
-    return {
-        "size": sum(s.st_size for s in stats),
-        "mtime_ns": max((s.st_mtime_ns for s in stats), default=0),
-    }
+def _stamp(path: Path) -> dict[str, int | str]:
+    """Return size and time of change; of a folder, of each file: one of the same size may be older than the newest."""
+    if not path.is_dir():
+        stat = path.stat()
+        return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    size, listing = 0, hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        stat = file.stat()
+        size += stat.st_size
+        listing.update(os.fsencode(file.relative_to(path)) + b"\0%d %d\n" % (stat.st_size, stat.st_mtime_ns))
+    return {"size": size, "listing": listing.hexdigest()}

@@ -56,15 +56,20 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
 def _gather_pictures(settings: StudySettings, cohort: Cohort, layout: StudyLayout, track: Track) -> list[Problem]:
     """Gather the pictures of all slides' tissue, those without tiles too, on sheets."""
     slides = [image for image in cohort.images if image.modality == "slide"]
-    pictures = [(f"{i.subject_id} {i.path.name}", record_of(layout.bag("slide", i.key))) for i in slides]
-    shown = [(caption, path.with_name(f"{path.name}.png")) for caption, path in pictures]
-    sheets = contact_sheets(layout.root / "features" / "slide", [pair for pair in shown if pair[1].exists()])
+    shown = [pair for pair in _pictures(slides, layout) if pair[1].exists()]
+    sheets = contact_sheets(layout.root / "features" / "slide", shown)
     items = [
         Item("", str(sheet), (sheet, part))
         for sheet, part in sheets.items()
         if not is_current(sheet, "sheets", _by_place(part), {})
     ]
     return run_items("sheets", write_sheet, items, settings.n_workers, track)
+
+
+def _pictures(slides: Sequence[ImageRecord], layout: StudyLayout) -> list[tuple[str, Path]]:
+    """Return each slide's picture under the name of its files here: its own file's may hold a patient's name."""
+    records = [(slide.key, record_of(layout.bag("slide", slide.key))) for slide in slides]
+    return [(key, path.with_name(f"{path.name}.png")) for key, path in records]
 
 
 def write_sheet(output: Path, pictures: Sequence[tuple[str, Path]]) -> None:

@@ -1,5 +1,6 @@
 """Where a study stands, gathered from its manifest."""
 
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,6 +9,24 @@ from typing import Any
 
 from sparra.study.lock import is_alive, owner_of
 from sparra.study.manifest import read_manifest
+
+_Values = dict[str, tuple[type, ...]]
+_TEXT, _NUMBER = (str,), (int, float)
+_ITEM: _Values = {"stage": _TEXT, "subject_id": _TEXT, "where": _TEXT, "attempt": (int,)}
+# What a line holds by its event; every line holds its time.
+_VALUES: dict[str, _Values] = {
+    "run": {"engine": _TEXT, "host": _TEXT},
+    "end": {"error": _TEXT},
+    "stage": {"stage": _TEXT, "items": (int,)},
+    "started": _ITEM,
+    "ended": {
+        **_ITEM,
+        "status": _TEXT,
+        "error": _TEXT,
+        "seconds": (*_NUMBER, type(None)),
+        "peak_mib": (*_NUMBER, type(None)),
+    },
+}
 
 FAILED = ("failed", "disk", "memory", "died", "time")
 
@@ -91,6 +110,8 @@ class StudyState:
     began, changed : float
         Unix times of the last run's start and of the last line.
     stages : mapping of name to StageState, in the order in which they began
+    lines_left_out : int
+        Lines that are JSON but not as this version writes them; what they told is missing.
     """
 
     state: str = "cut off"
@@ -99,6 +120,7 @@ class StudyState:
     began: float = 0.0
     changed: float = 0.0
     stages: dict[str, StageState] = field(default_factory=dict)
+    lines_left_out: int = 0
 
     @property
     def items(self) -> list[ItemState]:
@@ -126,9 +148,12 @@ def study_state(folder: Path) -> StudyState:
 
 
 def gathered(entries: Iterable[dict[str, Any]]) -> StudyState:
-    """Fold the manifest's lines, oldest first, into a state."""
+    """Fold the manifest's lines, oldest first, into a state; a line of another version or hand is left out."""
     state = StudyState()
     for entry in entries:
+        if not _is_whole(entry):
+            state.lines_left_out += 1
+            continue
         state.changed = entry["time"]
         event = entry["event"]
         if event == "run":
@@ -141,6 +166,16 @@ def gathered(entries: Iterable[dict[str, Any]]) -> StudyState:
         else:
             _note(state, entry)
     return state
+
+
+def _is_whole(entry: dict[str, Any]) -> bool:
+    event = entry.get("event")
+    if not isinstance(event, str) or event not in _VALUES:
+        return False
+    values = {"time": _NUMBER, **_VALUES[event]}
+    if not all(name in entry and isinstance(entry[name], types) for name, types in values.items()):
+        return False
+    return all(math.isfinite(entry[name]) for name in values if isinstance(entry[name], float))
 
 
 def _note(state: StudyState, entry: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Fitting an aggregator to survival, end to end."""
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,7 +78,7 @@ def fit_aggregator(
         dtype,
     )
     settings = _with_own_values(training_settings, aggregator_settings)
-    key = _key(name, aggregator_settings, settings, seed, subjects, scalers)
+    key = "" if checkpoint is None else _key(name, aggregator_settings, settings, seed, subjects, scalers)
     members = []
     for index in range(settings.ensemble or 1):
         member_seed = seed if index == 0 else int(np.random.SeedSequence([index, seed]).generate_state(1)[0])
@@ -150,7 +151,16 @@ def _key(
     digests = {
         modality: np.ascontiguousarray([scaler.mean, scaler.scale]).tobytes() for modality, scaler in scalers.items()
     }
-    return fit_key(description, digests)
+    return fit_key(description, digests | {"edges": _digest_of_edges(subjects)})
+
+
+def _digest_of_edges(subjects: Sequence[SubjectData]) -> bytes:
+    """Digest what neither sizes nor scalers tell: which nodes are joined."""
+    digest = hashlib.sha256()
+    for subject in subjects:
+        for modality in subject.graphs:
+            digest.update(np.ascontiguousarray(subject.graphs[modality].edge_index).tobytes())
+    return digest.digest()
 
 
 def _budget(training: TrainingSettings) -> int:

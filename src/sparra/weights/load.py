@@ -133,16 +133,26 @@ def cache_folder() -> Path:
 
 def _checked_digest(found: FoundWeights, source: WeightsSource, options: NetworkOptions) -> str:
     """Return the SHA-256 of the published file, of which this may be sparra's own conversion."""
-    digest = _origin_of_converted(found.path, source) or sha256_of(found.path)
+    claimed = _origin_of_converted(found.path, source)
+    # Anyone can write the claim; only in the cache is it sparra's own.
+    outside = claimed is not None and not _is_in_cache(found.path)
+    digest = sha256_of(found.path) if claimed is None or outside else claimed
     if options.check_sha256 and source.sha256 not in (None, digest):
         what = f"the SHA-256 of the weights of '{source.key}' is {digest}, published is {source.sha256}"
         mend = f"{how_to_get(source)}; if it is the published one saved anew, set 'check_sha256: false'"
+        if outside:
+            what = f"these weights of '{source.key}' say that sparra converted them, and lie outside its cache"
+            mend = f"Give the published file, or put this one into {cache_folder()} if you know where it is from"
         raise UserError(what, found.path, mend)
     return digest
 
 
+def _is_in_cache(path: Path) -> bool:
+    return path.resolve().is_relative_to(cache_folder().resolve())
+
+
 def _origin_of_converted(path: Path, source: WeightsSource) -> str | None:
-    """Return the digest that a conversion of sparra's carries, None for a file of anyone else."""
+    """Return the digest that a conversion says it was made from, None for a file of anyone else."""
     if path.suffix != ".safetensors":
         return None
     try:

@@ -94,7 +94,10 @@ def _meta(path: Path) -> Path:
 
 
 def _coordinates(path: Path, meta: dict[str, Any]) -> Path:
-    """Return the coordinates' file: in the layout first, since a path in the meta file may be another machine's."""
+    """Return the coordinates' file: in the layout first, since a path in the meta file may be another machine's.
+
+    A path in the meta file is followed within slide2vec's own folder alone: the file may come from anyone.
+    """
     embeddings = _folder(path)
     if embeddings is not None:
         inside = embeddings.parent / "tiles" / path.relative_to(embeddings).with_name(f"{path.stem}.coordinates.npz")
@@ -102,7 +105,9 @@ def _coordinates(path: Path, meta: dict[str, Any]) -> Path:
             return inside
     named = meta.get("coordinates_npz_path")
     if isinstance(named, str) and named:
-        return Path(named)
+        root = path.parent if embeddings is None else embeddings.parent
+        if (root / named).resolve().is_relative_to(root.resolve()):
+            return root / named
     return path.parent.parent / "tiles" / f"{path.stem}.coordinates.npz"
 
 

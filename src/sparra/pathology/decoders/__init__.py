@@ -87,7 +87,7 @@ def _open_tiff(path: Path, found: OpenSlideDecoder | None, refusal: str) -> Deco
 
 
 def _open_dicom_folder(folder: Path) -> Decoder:
-    files = sorted(file for file in folder.iterdir() if file.is_file() and _first_bytes(file)[128:132] == b"DICM")
+    files = sorted(file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
     if not files:
         what, mend = "this is a folder without DICOM files, not a slide", "Name the slide's file in images.csv"
         raise UserError(what, where=folder, mend=mend)
@@ -97,6 +97,13 @@ def _open_dicom_folder(folder: Path) -> Decoder:
         except (openslide.OpenSlideError, OSError):
             continue
     return DicomDecoder(files)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Tell whether a file of a folder is DICOM; an empty one is of no concern, unless its name says that it should."""
+    if path.stat().st_size == 0 and path.suffix.lower() not in (".dcm", ".dicom"):
+        return False
+    return _first_bytes(path)[128:132] == b"DICM"
 
 
 def _first_bytes(path: Path) -> bytes:
