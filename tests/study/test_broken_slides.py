@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from tests.pathology.broken import BROKEN, tags, tiff, tissue
 from tests.study.conftest import Sparra, Study
 
 WORDS = {"cut": "cannot open this file as a slide", "text": "cannot open this file", "blank": "no stained tissue"}
@@ -48,3 +49,37 @@ def test_broken_slides_among_good_ones(study: Study, sparra: Sparra) -> None:
     made = {path.name for path in (study.output / "features" / "slide").glob("*.h5")}
     for name in names:
         assert any(name in bag for bag in made) == (name not in broken), (name, made)
+
+
+def test_every_kind_of_broken_slide_beside_a_good_one(tmp_path: Path, sparra: Sparra) -> None:
+    paths = {}
+    for number, (name, (damage, _)) in enumerate(BROKEN.items()):
+        paths[f"P{number:02d}"] = (name, tmp_path / f"slide-{number:02d}.svs")
+        damage(paths[f"P{number:02d}"][1])
+    tiff(tmp_path / "good.svs", tissue(), **tags())
+    # The good one is the last, so that all the others have failed before it.
+    places = {subject: path for subject, (_, path) in paths.items()} | {"P99": tmp_path / "good.svs"}
+    rows = [f"{subject},slide,{path}" for subject, path in places.items()]
+    (tmp_path / "images.csv").write_text("\n".join(["subject_id,modality,path", *rows]) + "\n")
+    (tmp_path / "subjects.csv").write_text("\n".join(["subject_id", *places]) + "\n")
+    (tmp_path / "study.yaml").write_text(
+        "cohort: {subjects: subjects.csv, images: images.csv, time_unit: days}\nworkers: 1\n"
+        "slide: {tile_um: 64, smallest_tissue_um2: 5000}\n"
+    )
+
+    code, printed = sparra("extract", tmp_path / "study.yaml")
+
+    assert code == 1, printed
+    assert "Traceback" not in printed
+    with (tmp_path / "output" / "failures.csv").open(newline="") as handle:
+        listed = [row for row in csv.DictReader(handle) if row["what"] != "no usable image"]
+    assert sorted(row["subject_id"] for row in listed) == sorted(paths)
+    for row in listed:
+        name, path = paths[row["subject_id"]]
+        line = f"{row['what']} {row['mend']}"
+        assert BROKEN[name][1] in line, (name, line)
+        assert "\n" not in line
+        assert str(path) in "".join(row.values())
+        told = [one for one in printed.splitlines() if f"(subject {row['subject_id']}): " in one]
+        assert sum(BROKEN[name][1] in one for one in told) == 1, (name, told)
+    assert [bag.stem.rpartition("-")[0] for bag in (tmp_path / "output" / "features" / "slide").glob("*.h5")] == ["P99"]

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import rgb_from_hed
 
+from sparra.pathology.resampling import averaged, plan_axis
 from sparra.pathology.resampling import resample as resample_picture
 
 Planes = NDArray[np.float32]
@@ -71,7 +72,9 @@ def resample(tiles: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     ndarray of uint8, shape (batch, side, side, 3)
     """
     resampled = np.empty((len(tiles), side, side, 3), dtype=np.uint8)
-    whole = (float(tiles.shape[1]),) * 2
+    whole = float(tiles.shape[1])
+    factor = plan_axis(0.0, whole, side).factor
+    span = (whole / factor, whole / factor)
     for tile, into in zip(np.ascontiguousarray(tiles), resampled, strict=True):
-        resample_picture(tile, (0.0, 0.0), whole, into)
+        resample_picture(averaged(tile, (factor, factor)), (0.0, 0.0), span, into)
     return resampled
