@@ -17,6 +17,7 @@ from sparra.cli import main
 from sparra.engine.settings import EngineSettings
 from sparra.errors import UserError
 from sparra.maps.settings import MapsSettings
+from sparra.report.trust import undrawn_sentences
 from sparra.study.settings import StudySettings
 
 NO_MAPS = MapsSettings(formats=())
@@ -148,8 +149,32 @@ def test_maps_of_new_patients_carry_the_training_studys_verdict(made: Bundle, tm
     bundle = replace(made, content=made.content.model_copy(update={"maps": failed}))
     write_bag(tmp_path / "one.h5", slide(1))
     write_rows(tmp_path / "images.csv", [["subject_id", "modality", "path"], ["one", "slide", "one.h5"]])
-    request = Request(tmp_path / "images.csv", tmp_path / "out", workers=1, maps=MapsSettings(formats=("geojson",)))
+    request = Request(
+        tmp_path / "images.csv",
+        tmp_path / "out",
+        engine=EngineSettings(workers=1),
+        maps=MapsSettings(formats=("geojson",)),
+    )
     assert not predict_cohort(bundle, request, quietly).problems
     text = next((tmp_path / "out" / "maps").rglob("*.geojson")).read_text()
     assert "Importance (FAILED ITS CHECKS)" in text
     assert "In the training study: It fails its checks." in text
+    # What someone has put among the maps neither stops them nor is removed.
+    note = next((tmp_path / "out" / "maps").glob("*/")) / "notes" / "mine.txt"
+    note.parent.mkdir()
+    note.write_text("x")
+    request = replace(request, maps=MapsSettings(formats=("geojson",), normalisation="rank"))
+    assert not predict_cohort(bundle, request, quietly).problems
+    assert note.exists()
+    assert next((tmp_path / "out" / "maps").rglob("*.geojson")).read_text() != text
+
+
+def test_features_without_positions_get_no_map_and_are_no_failure(made: Bundle, tmp_path: Path) -> None:
+    write_bag(tmp_path / "one.h5", replace(slide(1), patch_size=None))
+    write_rows(tmp_path / "images.csv", [["subject_id", "modality", "path"], ["one", "slide", "one.h5"]])
+    outcome = predict_cohort(made, Request(tmp_path / "images.csv", tmp_path / "out"), quietly)
+    assert outcome.prediction is not None
+    assert not outcome.problems
+    assert undrawn_sentences(outcome.layout) == [
+        "No map can be drawn of 1 slide: the features came without the size of the patches."
+    ]

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 from safetensors.numpy import load_file
+from tests.study.test_run import bags_study
 
 from sparra.cohort.splits import read_folds
 from sparra.graphs.store import read_graph
@@ -96,3 +97,21 @@ def check_truth(study: Any, layout: StudyLayout, row: pd.Series) -> None:
     assert found is not None
     assert 0 < found.mean() < 1
     assert found.mean() == pytest.approx(truth.mean(), abs=0.25)
+
+
+def test_features_without_positions_are_one_sentence_and_no_failures(
+    study: Any, sparra: Callable[..., tuple[int, str]]
+) -> None:
+    bags_study(study, [16] * 12)
+    study.change("methods", aggregators=["mean"], modalities=["slide"])
+    study.change("maps", aggregators=["mean"], trust=False)
+    code, printed = sparra("maps", study.file)
+    assert code == 0, printed
+    sentence = "No map can be drawn of 12 slides: the features came without positions."
+    assert printed.count(sentence) == 1
+    layout = StudyLayout(study.output)
+    assert pd.read_csv(layout.failures).empty
+    assert pd.read_csv(layout.map_undrawn).to_dict("records") == [
+        {"modality": "slide", "lacking": "positions", "images": 12, "subjects": 12}
+    ]
+    assert sentence in layout.report.read_text(encoding="utf-8")

@@ -78,6 +78,23 @@ def read_bag(path: Path) -> Bag:
     return _read(path, lambda file: _bag_in(file, path))
 
 
+def lacking_for_maps(path: Path) -> str:
+    """Return what a bag lacks to place its patches on the image, read from its header; empty if nothing.
+
+    Raises
+    ------
+    UserError
+        As `read_bag`.
+    """
+
+    def lacking(file: Any) -> str:
+        if "positions" not in file:
+            return "positions"
+        return "the size of the patches" if json.loads(file.attrs["patch_size"]) is None else ""
+
+    return _read(path, lacking)
+
+
 def read_preview(path: Path) -> Preview | None:
     """Read the picture stored with a bag, or None if there is none.
 

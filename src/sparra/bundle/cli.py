@@ -95,6 +95,7 @@ def predict(
 
 def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
     from sparra import RESEARCH_USE_ONLY
+    from sparra.report.trust import undrawn_sentences
     from sparra.study.tell import problem_lines
 
     for line in problem_lines(outcome.problems):
@@ -107,7 +108,9 @@ def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
     if unlike:
         unlike_line = f"{unlike} of them are unlike the training images, see the column 'remarks'"
         console.print(unlike_line, style="yellow", soft_wrap=True)
-    if (outcome.layout.root / "maps").exists():
+    for line in undrawn_sentences(outcome.layout):
+        _say(line)
+    if any((outcome.layout.root / "maps").glob("*/")):
         _say(f"maps: {outcome.layout.root / 'maps'}")
     _say(f"model: {bundle.content.study}. {RESEARCH_USE_ONLY}")
     if outcome.problems:

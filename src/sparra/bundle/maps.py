@@ -19,6 +19,7 @@ from sparra.study.layout import StudyLayout
 from sparra.study.maps import MapWork, write_image_maps
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.stages import GraphIndex
+from sparra.study.undrawn import find_undrawable, write_undrawn
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def write_cohort_maps(bundle: Bundle, request: MapRequest, folders: tuple[Path, 
     """
     content = bundle.content
     arm = Arm(content.modality, content.aggregator, folders)
-    items = []
+    wanted = []
     for image in request.cohort.images:
         path = request.index.get(image.subject_id, {}).get(image.modality)
         if path is not None:
@@ -90,6 +91,9 @@ def write_cohort_maps(bundle: Bundle, request: MapRequest, folders: tuple[Path, 
                 label=label_of(content, image.modality),
                 settings=request.settings,
             )
-            if not work.current:
-                items.append(Item(image.subject_id, str(work.folder), (work,)))
+            wanted.append(work)
+    undrawable = find_undrawable(wanted)
+    write_undrawn(request.layout.map_undrawn, wanted, undrawable)
+    drawn = [work for work in wanted if work.bag not in undrawable and not work.current]
+    items = [Item(work.subject_id, str(work.folder), (work,)) for work in drawn]
     return run_items("maps", write_image_maps, items, request.workers, track)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparra.maps.label import MapLabel, Verdict
+from sparra.maps.label import Verdict
 
 BOOTSTRAPS = 1000
 FEWEST_SUBJECTS = 5
+_STREAM = 13  # of random draws, see docs/architecture.md
 CONSTANT = "the map is the same everywhere"
 
 
@@ -65,7 +66,7 @@ def check_over_subjects(
         nan = float("nan")
         why = reason or f"{len(known)} subjects, fewer than {FEWEST_SUBJECTS}"
         return Check(name, nan, nan, nan, chance, len(known), None, why)
-    generator = np.random.default_rng([8, seed])
+    generator = np.random.default_rng([_STREAM, seed])
     means = known[generator.integers(0, len(known), size=(BOOTSTRAPS, len(known)))].mean(axis=1)
     lower, upper = (float(value) for value in np.percentile(means, [2.5, 97.5]))
     return Check(name, float(known.mean()), lower, upper, chance, len(known), lower > chance if decides else None)
@@ -108,8 +109,3 @@ def verdict_sentence(checks: Sequence[Check], constant: bool = False) -> str:
 def _figure(check: Check) -> str:
     figures = f"{check.value:.2f}, 95 % CI {check.lower:.2f} to {check.upper:.2f}"
     return f"{figures}; by chance {check.chance:g}; {check.subjects} subjects"
-
-
-def label_of(title: str, checks: Sequence[Check], constant: bool = False) -> MapLabel:
-    """Return the words that the files of these maps carry."""
-    return MapLabel(title, verdict_of(checks, constant), verdict_sentence(checks, constant))

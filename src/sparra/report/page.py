@@ -39,7 +39,7 @@ from sparra.report.results import (
 )
 from sparra.report.settings import ReportSettings
 from sparra.report.tables import ResultsTable, Row, results_table
-from sparra.report.trust import check_rows, map_verdicts, planted_rows
+from sparra.report.trust import check_rows, map_verdicts, planted_rows, undrawn_sentences
 from sparra.report.words import added_value_sentences, as_yaml, cohort_flow, headline, protocol_sentences
 
 # The study room imports this one, so its layout is known here as a type only.
@@ -123,6 +123,7 @@ def _content(
         "map_source": source and describe(*source, "network"),
         "verdicts": map_verdicts(layout, *source) if source else [],
         "checks": check_rows(layout, *source) if source else [],
+        "undrawn": undrawn_sentences(layout),
         "planted": planted_rows(layout),
         "patients": _patients(layout, settings, results.predictions, source),
         "protocol": protocol_sentences(results),

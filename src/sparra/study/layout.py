@@ -141,6 +141,11 @@ class StudyLayout:
         """CSV: trained_modality, aggregator, modality, verdict (trusted, failed or untested), sentence."""
         return self.root / "maps" / "verdicts.csv"
 
+    @property
+    def map_undrawn(self) -> Path:
+        """CSV: modality, lacking, images, subjects: of how many no map can be drawn, and why."""
+        return self.root / "maps" / "undrawn.csv"
+
     def evaluation(self, modality: str, aggregator: str, fold: int) -> Path:
         """Folder of one fold's survival models, metrics and predictions."""
         return self.root / "evaluation" / "folds" / f"{modality}-{aggregator}-{fold}"

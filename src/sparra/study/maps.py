@@ -36,6 +36,7 @@ from sparra.maps.volume import CtSource, open_ct, score_volume, write_nifti
 from sparra.modality import Modality
 from sparra.pathology.slide import Slide
 from sparra.report.maps import draw_ct_map, draw_slide_map
+from sparra.report.trust import undrawn_sentences
 from sparra.study.arms import Arm, arms_of
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
@@ -43,6 +44,7 @@ from sparra.study.settings import StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done, sidecar_path
 from sparra.study.stages import GraphIndex
 from sparra.study.trust import check_maps, label_for
+from sparra.study.undrawn import find_undrawable, write_undrawn
 
 # File columns of the index, and the file's name in an image's folder.
 FILES = {
@@ -125,20 +127,23 @@ def write_maps(
     folds: Folds,
     track: Track,
 ) -> list[Problem]:
-    """Check the maps, write those that are not up to date, and ``maps/index.csv``."""
+    """Check the maps, write those that are not up to date, ``maps/index.csv`` and ``maps/undrawn.csv``."""
     if not settings.maps.formats:
         return []
     arms = arms_of(settings, layout, index_path, index, folds)
     problems = check_maps(settings, layout, index, arms, track) if settings.maps.trust else []
     wanted = settings.maps.subjects or sorted(index)
     work = [each for arm in arms for each in _work_of(settings, cohort, layout, index, arm, wanted)]
-    items = [Item(each.subject_id, str(each.folder), (each,)) for each in work if not each.current]
+    undrawable = find_undrawable(work)
+    drawn = [each for each in work if each.bag not in undrawable and not each.current]
+    items = [Item(each.subject_id, str(each.folder), (each,)) for each in drawn]
     problems += run_items("maps", write_image_maps, items, settings.n_workers, track)
     # What earlier runs wrote of other subjects and aggregations stays listed as long as it is up to date.
     everything = arms_of(settings, layout, index_path, index, folds, all_trained=True)
     known = [each for arm in everything for each in _work_of(settings, cohort, layout, index, arm, sorted(index))]
     rows = [_index_row(layout, each) for each in known if each.present]
     table = pd.DataFrame(rows, columns=INDEX_COLUMNS)
+    write_undrawn(layout.map_undrawn, known, find_undrawable(known))
     write_text(layout.map_index, table.to_csv(index=False, lineterminator="\n"))
     return problems
 
@@ -206,7 +211,9 @@ def write_image_maps(work: MapWork) -> None:
     begin(work.folder)
     work.folder.mkdir(parents=True, exist_ok=True)
     for old in work.folder.iterdir():
-        old.unlink()
+        # A folder is none of ours.
+        if not old.is_dir() or old.is_symlink():
+            old.unlink()
     graph, bag = read_graph(work.graph), read_bag(work.bag)
     nodes = out_of_fold_scores(work.arm.folders, work.modality, work.subject_id)
     if nodes is None:
@@ -322,7 +329,7 @@ def map_lines(layout: StudyLayout) -> Sequence[str]:
     if not layout.map_index.exists():
         return []
     count = len(pd.read_csv(layout.map_index))
-    lines = [f"maps: {count} images, {layout.map_index}"]
+    lines = [f"maps: {count} images, {layout.map_index}", *undrawn_sentences(layout)]
     if layout.map_verdicts.exists():
         table = pd.read_csv(layout.map_verdicts)
         lines += [
