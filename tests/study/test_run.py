@@ -16,6 +16,8 @@ from tests.study.conftest import N_SUBJECTS, Sparra, Study
 
 from sparra.cohort.splits import read_folds
 from sparra.files import read_json
+from sparra.study.layout import StudyLayout
+from sparra.study.run import _remove_results
 from sparra.study.settings import read_study
 
 # What exists once a stage is under way, in the order of the stages.
@@ -68,6 +70,21 @@ def whole_files(study: Study, pattern: str) -> list[Path]:
 
 def redone(before: dict[Path, int], after: dict[Path, int]) -> list[str]:
     return [str(path) for path, changed in before.items() if after.get(path) != changed]
+
+
+def test_no_gathered_result_outlives_the_start_of_a_run(undisturbed: Study, tmp_path: Path) -> None:
+    for part in ("evaluation", "report"):
+        shutil.copytree(undisturbed.output / part, tmp_path / part)
+    before = {path.name for path in (tmp_path / "evaluation").glob("*.csv")}
+    assert {"metrics.csv", "survival.csv", "comparisons.csv", "added_value.csv"} < before
+    _remove_results(StudyLayout(tmp_path))
+    left = {
+        path.relative_to(tmp_path) for part in ("evaluation", "report") for path in (tmp_path / part).rglob("*.csv")
+    }
+    of_folds = {path for path in left if path.parts[1] == "folds"}
+    assert of_folds
+    assert left - of_folds == {Path("evaluation/splits.csv")}
+    assert not [path for path in (tmp_path / "report").iterdir() if path.is_file()]
 
 
 def test_a_study_gives_every_table_and_every_subject_is_accounted_for(undisturbed: Study) -> None:

@@ -92,6 +92,15 @@ class StudyLayout:
         return self.root / "evaluation" / "comparators" / f"{name}.csv"
 
     @property
+    def gathered(self) -> tuple[Path, ...]:
+        """Tables of all folds together, and what the report makes of them: all written anew, in seconds, by a run."""
+        names = ("metrics", "predictions", "survival", "auc", self.intervals.stem)
+        of_methods = (self.comparisons, self.calibration, self.decision, self.added_value)
+        of_report = (self.report.with_name(name) for name in ("table1.csv", "table1.tex", "checklist.csv"))
+        tables = (path(name) for name in names for path in (self.evaluation_table, self.comparator_table))
+        return (*tables, *of_methods, self.report, *of_report)
+
+    @property
     def report(self) -> Path:
         """The HTML page."""
         return self.root / "report" / "index.html"

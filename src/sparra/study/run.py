@@ -145,7 +145,7 @@ def _remove_results(layout: StudyLayout) -> None:
 
     They are gathered anew, in seconds, from the folds' own files.
     """
-    for path in (layout.metrics, layout.predictions, layout.intervals, layout.report):
+    for path in layout.gathered:
         path.unlink(missing_ok=True)
 
 
