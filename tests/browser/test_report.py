@@ -53,6 +53,13 @@ def test_sections_fold_and_are_open_on_paper(open_page: Any, page_file: Path) ->
     assert len(page.pdf(format="A4")) > 50_000
 
 
+def test_tables_fit_between_the_margins_of_a_page(open_page: Any, page_file: Path) -> None:
+    seen = open_page(page_file.as_uri(), 703)  # A4 without 12 mm on either side, at 96 px an inch
+    seen.page.emulate_media(media="print")
+    assert seen.page.locator("table.results").evaluate("e => getComputedStyle(e.parentElement).overflowX") == "visible"
+    assert seen.overflow() == 0
+
+
 def test_it_can_be_read_without_seeing_it(open_page: Any, page_file: Path) -> None:
     seen = open_page(page_file.as_uri(), 1280)
     page = seen.page
