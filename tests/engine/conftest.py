@@ -35,6 +35,7 @@ class BagStudy:
 
     def __init__(self, folder: Path, subjects: int, cohort: Path | None = None) -> None:
         self.folder, self.subjects, self.cohort = folder, subjects, cohort or folder
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.file, self.output = folder / "study.yaml", folder / "output"
         folder.mkdir(parents=True)
         if cohort is None:
@@ -74,9 +75,8 @@ class BagStudy:
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
         arguments = [sys.executable, "-m", "sparra", "evaluate", str(self.file), *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(arguments, env=environment, text=True, start_new_session=True, **pipes)  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(arguments, env=self.environment, text=True, start_new_session=True, **pipes)  # type: ignore[call-overload,no-any-return]
 
     def run(self, *options: str) -> tuple[int, str]:
         """Run up to the last table; the report holds no further ones."""

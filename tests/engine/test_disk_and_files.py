@@ -38,7 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
 
 @pytest.mark.skipif(disk_error() is not None, reason=disk_error() or "")
 @pytest.mark.parametrize(
-    "sizes", [("300k", "64m"), pytest.param(("20k", "100k", "500k", "1m", "64m"), marks=pytest.mark.slow)]
+    "sizes", [("300k", "64m"), pytest.param(("20k", "100k", "500k", "64m"), marks=pytest.mark.slow)]
 )
 def test_a_study_whose_disk_fills_up_says_so_and_goes_on_when_there_is_space(
     undisturbed: BagStudy, tmp_path: Path, small_disk: tuple[Path, Resize], sizes: tuple[str, ...]
@@ -60,21 +60,37 @@ def test_a_study_whose_disk_fills_up_says_so_and_goes_on_when_there_is_space(
     assert differences(undisturbed.contents, study.contents) == []
 
 
+# Opening this archive never ends, as on a network share that went away.
+HANGS = """
+import time, zipfile
+opened = zipfile.ZipFile.__init__
+def hang(self, file, *more, **options):
+    while str(getattr(file, "name", file)).endswith("P005.npz"):
+        time.sleep(1)
+    opened(self, file, *more, **options)
+zipfile.ZipFile.__init__ = hang
+"""
+
+
 def test_files_cut_short_and_a_read_that_hangs_cost_their_subjects_alone(undisturbed: BagStudy, tmp_path: Path) -> None:
     study = BagStudy(tmp_path / "study", undisturbed.subjects)
     study.change(time_limit_minutes=0.25, training={"epochs": 1})
-    whole = {number: study.bag(number).read_bytes() for number in (2, 5)}
+    whole = {number: study.bag(number).read_bytes() for number in (2, 7)}
     study.bag(2).write_bytes(whole[2][:1000])  # A download that was cut off.
-    study.bag(5).unlink()
-    os.mkfifo(study.bag(5))  # Nobody writes to it: the read never ends.
+    study.bag(7).unlink()
+    os.mkfifo(study.bag(7))  # Nobody writes to it.
+    (tmp_path / "sitecustomize.py").write_text(HANGS)
+    undamaged = study.environment
+    study.environment = {**undamaged, "PYTHONPATH": f"{tmp_path}{os.pathsep}{undamaged.get('PYTHONPATH', '')}"}
     code, told = study.run()
     assert code == 1, told
-    failures = pd.read_csv(study.output / "failures.csv").set_index("subject_id")
-    assert set(failures.index) == {study.id(2), study.id(5)}
+    failures = pd.read_csv(study.output / "failures.csv").drop_duplicates("subject_id").set_index("subject_id")
+    assert set(failures.index) == {study.id(2), study.id(5), study.id(7)}
     assert "took more than 0.25 minutes and was ended" in failures.loc[study.id(5), "what"]
     predictions = pd.read_csv(study.output / "evaluation" / "predictions.csv")
     assert set(predictions["subject_id"]) == {study.id(n) for n in range(study.subjects)} - set(failures.index)
-    study.bag(5).unlink()
+    study.environment = undamaged
+    study.bag(7).unlink()
     for number, content in whole.items():
         study.bag(number).write_bytes(content)
     study.change(workers=1)

@@ -58,7 +58,9 @@ def kill_workers(study: BagStudy, pid: int, items: dict[str, int], seed: int) ->
             if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
                 return killed
             time.sleep(0.02)
-        alive = workers_of(pid)
+        patience = time.monotonic() + 10  # A worker that was just killed is being replaced.
+        while not (alive := workers_of(pid)) and psutil.pid_exists(pid) and time.monotonic() < patience:
+            time.sleep(0.02)
         if alive:
             rng.choice(alive).kill()
             killed += 1
@@ -101,7 +103,7 @@ def test_200_subjects_with_workers_killed_at_random_end_complete(tmp_path: Path)
     assert process.returncode == 0, told
     again = sum(entry.get("status") == "again" for entry in events(study))
     print(f"{killed} workers killed, {again} attempts lost by it")
-    assert killed == sum(KILLS.values())
+    assert killed >= sum(KILLS.values()) - 2  # Training and evaluation are two items each, and may be over too soon.
     assert again >= killed // 2  # The others were idle just then.
     check_nothing_is_lost_or_there_twice(study)
     assert differences(undisturbed.contents, study.contents) == []

@@ -137,7 +137,7 @@ def read_table(path: Path, required: Iterable[str]) -> Table:
         raise UserError(f"the table cannot be read ({error})", path, "Save it as CSV in UTF-8") from None
     table = Table([], [], [])
     try:
-        return _read_rows(csv.reader(io.StringIO(text, newline="")), required, path, table)
+        return _read_rows(csv.reader(io.StringIO(text, newline=""), strict=True), required, path, table)
     except csv.Error as error:
         mend = "Look for a quotation mark that is not closed"
         raise UserError(f"the table cannot be read after row {len(table.rows) + 1} ({error})", path, mend) from None
