@@ -171,3 +171,13 @@ def test_load_tells_what_is_wrong(tmp_path):
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(UserError, match="format"):
         FittedAggregator.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_patients_who_are_all_alike_give_no_scale_of_risk(name, cohort_maker):
+    """Rounding is no spread: divided by it, a new patient's risk would be in the millions."""
+    subjects, _ = cohort_maker(12, seed=2)
+    alike = [dataclasses.replace(subject, graphs=subjects[0].graphs) for subject in subjects]
+    fitted = fit(name, alike, training=FAST.model_copy(update={"ensemble": 2}))
+    assert [member.scale[1] for member in fitted.members] == [1.0, 1.0]
+    assert np.abs(fitted.predict(subjects[1:4]).risk).max() < 100

@@ -14,6 +14,7 @@ from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
 from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import FittedAggregator, Predictions
+from sparra.training.prediction import risk_spread
 from sparra.training.settings import TrainingSettings
 from sparra.training.subjects import SubjectData
 
@@ -175,7 +176,6 @@ def _on_scale_of(
     risk: NDArray[np.float64], reference: NDArray[np.float64], inside: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Shift and stretch `risk` to the reference's mean and standard deviation over the subjects `inside`."""
-    spread = risk[inside].std()
-    stretch = reference[inside].std() / spread if spread > 0 else 1.0
+    stretch = reference[inside].std() / risk_spread(risk[inside])
     aligned: NDArray[np.float64] = (risk - risk[inside].mean()) * stretch + reference[inside].mean()
     return aligned

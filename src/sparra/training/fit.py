@@ -26,6 +26,7 @@ from sparra.training.batching import PreparedCohort, training_batches
 from sparra.training.checkpoint import FitState, fit_key
 from sparra.training.fitted import FittedAggregator, Member
 from sparra.training.gradients import Objective, accumulate_gradients
+from sparra.training.prediction import risk_spread
 from sparra.training.scaling import FeatureScaler
 from sparra.training.settings import TrainingSettings
 from sparra.training.subjects import SubjectData, check_training_subjects, feature_dimensions
@@ -297,5 +298,4 @@ def _member(model: Aggregator, data: _Data, curve: pd.DataFrame) -> Member:
     """Return a trained model with mean and spread of its risk over the training subjects."""
     objective = Objective(model, data.cohort, data.time, data.event, "efron", data.dtype)
     risk = _risks(objective, range(data.cohort.n_subjects), 32).double()
-    spread = float(risk.std(correction=0))
-    return Member(model, curve, (float(risk.mean()), spread if spread > 0 else 1.0))
+    return Member(model, curve, (float(risk.mean()), risk_spread(risk.cpu().numpy())))

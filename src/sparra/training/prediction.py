@@ -12,6 +12,8 @@ from sparra.models.aggregator import Aggregator
 from sparra.training.batching import PreparedCohort
 
 PREDICTION_BATCH = 32
+# Risks of float32 that differ by less, relative to the largest or to one, differ by rounding alone.
+RISK_ROUNDING = 32 * float(np.finfo(np.float32).eps)
 NodeValues = list[dict[str, NDArray[np.float32]]]
 
 
@@ -164,6 +166,12 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         None if first.risk_sd is None else np.concatenate([part.risk_sd for part in parts if part.risk_sd is not None]),
         None if first.importance_sd is None else [nodes for part in parts for nodes in part.importance_sd or []],
     )
+
+
+def risk_spread(risk: NDArray[np.float64]) -> float:
+    """Return the standard deviation of risks, by which others are scaled; 1 where they differ by rounding alone."""
+    spread = float(risk.std())
+    return spread if spread > RISK_ROUNDING * max(1.0, float(np.abs(risk).max())) else 1.0
 
 
 def _no_posterior(part: MemberPrediction) -> tuple[NDArray[np.float64], NodeValues]:
