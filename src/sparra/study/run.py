@@ -33,6 +33,8 @@ from sparra.study.summary import write_summary
 Stage = Literal["extract", "graph", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("extract", "graph", "train", "evaluate", "report")
 FOLDERS = ("cohort", "features", "graphs", "models", "evaluation", "maps", "report", "robustness")
+# What a killed process leaves half written: our own files, and those that safetensors names before it renames them.
+DEBRIS = (".partial-*", ".tmp??????")
 PACKAGES = ("numpy", "torch", "scikit-learn", "scikit-survival", "simpleitk", "openslide-python")
 
 
@@ -113,7 +115,7 @@ def run_study(
 
 def _remove_debris(layout: StudyLayout) -> None:
     for folder in FOLDERS:
-        for debris in (layout.root / folder).rglob(".partial-*"):
+        for debris in (path for name in DEBRIS for path in (layout.root / folder).rglob(name)):
             debris.unlink(missing_ok=True)
 
 
