@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparra.models import kernels
+from sparra.models import kernels, relu_kernels
 from sparra.models.batch import GraphBatch
 from sparra.models.branch import FeatureBranch
 from sparra.models.fused import Neighbours, drop_in_place, dropout_lanes, kept_rows
@@ -169,17 +169,17 @@ def test_bias_relu_and_selection_of_bfloat16_equal_torch_to_the_last_bit():
     values = torch.randn(50, 37, generator=generator).bfloat16()
     bias = torch.randn(37, generator=generator)
     found = values.clone()
-    kernels.add_bias_relu_bits(kernels.as_array(found), kernels.as_array(bias))
+    relu_kernels.add_bias_relu_bits(kernels.as_array(found), kernels.as_array(bias))
     assert torch.equal(found, torch.relu(values.float() + bias).bfloat16())
     single = values.float()
-    kernels.add_bias_relu(kernels.as_array(single), kernels.as_array(bias))
+    relu_kernels.add_bias_relu(kernels.as_array(single), kernels.as_array(bias))
     assert torch.equal(single, torch.relu(values.float() + bias))
     rows = torch.tensor([0, 3, 49])
     gradient = torch.randn(3, 37, generator=generator).bfloat16()
-    for pick, dtype in ((kernels.where_packed_bits, torch.bfloat16), (kernels.where_packed, torch.float32)):
+    for pick, dtype in ((relu_kernels.where_packed_bits, torch.bfloat16), (relu_kernels.where_packed, torch.float32)):
         given, out, sums = gradient.to(dtype), torch.empty(3, 37, dtype=dtype), torch.zeros(37)
         packed = np.full((50, 5), 255, dtype=np.uint8)
-        kernels.pack_positive(kernels.as_bits(values.to(dtype)), packed)
+        relu_kernels.pack_positive(kernels.as_bits(values.to(dtype)), packed)
         masks = kernels.BIT_MASKS.astype(kernels.as_bits(given).dtype)
         pick(kernels.as_bits(given), packed, rows.numpy(), masks, kernels.as_bits(out), sums.numpy())
         assert torch.equal(out, torch.where(values[rows] > 0, given, 0.0))
@@ -188,7 +188,10 @@ def test_bias_relu_and_selection_of_bfloat16_equal_torch_to_the_last_bit():
 
 def test_nan_stays_nan():
     values, bias = torch.tensor([[float("nan"), 1.0]]), torch.zeros(2)
-    for dtype, kernel in ((torch.float32, kernels.add_bias_relu), (torch.bfloat16, kernels.add_bias_relu_bits)):
+    for dtype, kernel in (
+        (torch.float32, relu_kernels.add_bias_relu),
+        (torch.bfloat16, relu_kernels.add_bias_relu_bits),
+    ):
         found = values.to(dtype)
         kernel(kernels.as_array(found), kernels.as_array(bias))
         assert found.isnan().tolist() == [[True, False]]

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sparra.models import kernels
+from sparra.models import relu_kernels
 from sparra.models.fused import draw_keys, drop_in_place, dropout_lanes, is_fast
 from sparra.models.kernels import BIT_MASKS, as_array, as_bits
 from sparra.models.threads import JOINED_ROWS, PIECE_ROWS, consecutive, in_groups, on_every_thread
@@ -62,7 +62,7 @@ class _LinearReluDropout(torch.autograd.Function):
         hidden = torch.empty((pieces[-1].stop, len(weight)), dtype=dtype)
         packed = torch.empty((len(hidden), -(-len(weight) // 8)), dtype=torch.uint8)
         keys = draw_keys(len(pieces)) if threshold else []
-        finish = kernels.add_bias_relu_bits if dtype == torch.bfloat16 else kernels.add_bias_relu
+        finish = relu_kernels.add_bias_relu_bits if dtype == torch.bfloat16 else relu_kernels.add_bias_relu
 
         def task(index: int) -> None:
             piece = pieces[index]
@@ -71,7 +71,7 @@ class _LinearReluDropout(torch.autograd.Function):
             finish(as_array(rows), shift)
             if threshold:
                 drop_in_place(rows, bits, threshold, keys[index])
-            kernels.pack_positive(as_bits(rows), packed[piece.start : piece.stop].numpy())
+            relu_kernels.pack_positive(as_bits(rows), packed[piece.start : piece.stop].numpy())
 
         on_every_thread(task, len(pieces))
         ctx.pieces = pieces
@@ -88,7 +88,7 @@ class _LinearReluDropout(torch.autograd.Function):
         groups = in_groups(len(pieces))
         weight = torch.zeros((len(groups), values.shape[1], pieces[0].features.shape[1]))
         bias = torch.zeros((len(groups), values.shape[1]))
-        pick = kernels.where_packed_bits if ctx.dtype == torch.bfloat16 else kernels.where_packed
+        pick = relu_kernels.where_packed_bits if ctx.dtype == torch.bfloat16 else relu_kernels.where_packed
         masks = BIT_MASKS.astype(as_bits(values).dtype)
 
         def task(group: int) -> None:

@@ -1,11 +1,12 @@
-"""Compiled loops of the fast path on the CPU: masks of dropout, rows of sparse products, their gradients.
+"""Compiled loops of the fast path on the CPU: masks of dropout, rows of sparse products, their gradients; those of
+ReLU are in `relu_kernels`.
 
 All work in place on arrays that the caller made, so that no large temporary is allocated. Arrays of bfloat16 come as
 their bits, int16; sums are always taken in float32.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -13,14 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparra.compiled import Kernel, compiled_in_order
 from sparra.models.threads import in_threads
-
-Kernel = TypeVar("Kernel", bound=Callable[..., object])
-
-
-def _compiled(kernel: Kernel) -> Kernel:
-    # Serial and without the interpreter's lock: numba's own thread pools do not survive forked workers.
-    return cast(Kernel, numba.njit(cache=True, nogil=True, fastmath={"contract"})(kernel))
 
 
 def as_bits(tensor: Tensor) -> NDArray[Any]:
@@ -38,7 +33,7 @@ def as_array(tensor: Tensor) -> NDArray[Any]:
 BIT_MASKS = -np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(np.int64)
 
 
-@_compiled
+@compiled_in_order
 def drop(
     first: int, last: int, values: NDArray[Any], key: int, lane_bits: int, threshold: int, masks: NDArray[Any]
 ) -> None:
@@ -86,7 +81,7 @@ def drop(
                     values[place] &= row[place - start]
 
 
-@_compiled
+@compiled_in_order
 def _project(first: int, last: int, rows: NDArray[Any], direction: NDArray[np.float32], out: NDArray[Any]) -> None:
     for row in range(first, last):
         lanes = np.zeros(16, np.float32)
@@ -100,7 +95,7 @@ def _project(first: int, last: int, rows: NDArray[Any], direction: NDArray[np.fl
         out[row] = lanes.sum()
 
 
-@_compiled
+@compiled_in_order
 def _project_bits(first: int, last: int, rows: NDArray[Any], direction: NDArray[np.float32], out: NDArray[Any]) -> None:
     width = rows.shape[1]
     bits = np.zeros(width, np.int32)
@@ -143,7 +138,7 @@ def smooth_scalars(
         out[row] = root[row] * total
 
 
-@_compiled
+@compiled_in_order
 def smooth_rows(
     first: int,
     last: int,
@@ -167,7 +162,7 @@ def smooth_rows(
                 out[place, column] += weight * features[other, column]
 
 
-@_compiled
+@compiled_in_order
 def smooth_rows_bits(
     first: int,
     last: int,
@@ -196,7 +191,7 @@ def smooth_rows_bits(
             out[place, column] = (total_bits[column] + 0x7FFF + ((total_bits[column] >> 16) & 1)) >> 16
 
 
-@_compiled
+@compiled_in_order
 def _induced(
     row_starts: NDArray[np.int64],
     columns: NDArray[np.int32],
@@ -225,7 +220,7 @@ def induced_edges(row_starts: Tensor, columns: Tensor, kept: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(edges[:, :count]))
 
 
-@_compiled
+@compiled_in_order
 def mark_reached(
     place_of: NDArray[np.int64],
     row_starts: NDArray[np.int64],
@@ -240,7 +235,7 @@ def mark_reached(
                 reached[columns[edge]] = True
 
 
-@_compiled
+@compiled_in_order
 def spread_rows(
     first: int,
     last: int,
@@ -270,7 +265,7 @@ def spread_rows(
                     out[place, column] += weight * gradients[source, column]
 
 
-@_compiled
+@compiled_in_order
 def spread_rows_bits(
     first: int,
     last: int,
@@ -302,7 +297,7 @@ def spread_rows_bits(
             out[place, column] = (total_bits[column] + 0x7FFF + ((total_bits[column] >> 16) & 1)) >> 16
 
 
-@_compiled
+@compiled_in_order
 def mark_used(rows: NDArray[Any], magnitude: int, used: NDArray[np.bool_]) -> None:
     """Mark the rows of bits (n, width) that hold more than zeros; `magnitude` masks the sign, which a zero may have."""
     for row in range(len(rows)):
@@ -310,94 +305,3 @@ def mark_used(rows: NDArray[Any], magnitude: int, used: NDArray[np.bool_]) -> No
             if rows[row, column] & magnitude:
                 used[row] = True
                 break
-
-
-@_compiled
-def pack_positive(values: NDArray[Any], packed: NDArray[np.uint8]) -> None:
-    """Set bit c % 8 of byte c // 8 of each row of `packed` where value c is positive; `values` (n, width) are bits."""
-    width = values.shape[1]
-    for row in range(values.shape[0]):
-        for octet in range(packed.shape[1]):
-            byte = 0
-            for lane in range(min(8, width - 8 * octet)):
-                byte |= (values[row, 8 * octet + lane] > 0) << lane
-            packed[row, octet] = byte
-
-
-@_compiled
-def _mask_row(gradient: NDArray[Any], packed: NDArray[np.uint8], masks: NDArray[Any], out: NDArray[Any]) -> None:
-    for octet in range(len(packed)):
-        lanes = masks[packed[octet]]
-        start = 8 * octet
-        if start + 8 <= len(gradient):
-            for lane in range(8):
-                out[start + lane] = gradient[start + lane] & lanes[lane]
-        else:
-            for lane in range(len(gradient) - start):
-                out[start + lane] = gradient[start + lane] & lanes[lane]
-
-
-@_compiled
-def where_packed(
-    gradients: NDArray[np.int32],
-    packed: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    masks: NDArray[np.int32],
-    out: NDArray[np.int32],
-    sums: NDArray[np.float32],
-) -> None:
-    """Copy `gradients` (n, width) where the bits of row `rows` of `packed` are set, else 0; add columns to `sums`.
-
-    Floats come as their bits; `masks` are `BIT_MASKS` of their type.
-    """
-    values = out.view(np.float32)
-    for place in range(len(rows)):
-        _mask_row(gradients[place], packed[rows[place]], masks, out[place])
-        for column in range(out.shape[1]):
-            sums[column] += values[place, column]
-
-
-@_compiled
-def where_packed_bits(
-    gradients: NDArray[np.int16],
-    packed: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    masks: NDArray[np.int16],
-    out: NDArray[np.int16],
-    sums: NDArray[np.float32],
-) -> None:
-    """As `where_packed`, of bfloat16."""
-    width = out.shape[1]
-    bits = np.zeros(width, np.int32)
-    decoded = bits.view(np.float32)
-    for place in range(len(rows)):
-        _mask_row(gradients[place], packed[rows[place]], masks, out[place])
-        for column in range(width):
-            bits[column] = np.int32(out[place, column]) << 16
-        for column in range(width):
-            sums[column] += decoded[column]
-
-
-@_compiled
-def add_bias_relu(values: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-    """Replace `values` (n, width) by relu(values + bias); NaN stays."""
-    for row in range(values.shape[0]):
-        for column in range(values.shape[1]):
-            shifted = values[row, column] + bias[column]
-            values[row, column] = np.float32(0) if shifted < 0 else shifted
-
-
-@_compiled
-def add_bias_relu_bits(values: NDArray[np.int16], bias: NDArray[np.float32]) -> None:
-    """As `add_bias_relu`, of bfloat16 given as bits; the sum is rounded to the nearest, ties to even."""
-    width = values.shape[1]
-    bits = np.zeros(width, np.int32)
-    decoded = bits.view(np.float32)
-    for row in range(values.shape[0]):
-        for column in range(width):
-            bits[column] = np.int32(values[row, column]) << 16
-        for column in range(width):
-            shifted = decoded[column] + bias[column]
-            decoded[column] = np.float32(0) if shifted < 0 else shifted
-        for column in range(width):
-            values[row, column] = (bits[column] + 0x7FFF + ((bits[column] >> 16) & 1)) >> 16
