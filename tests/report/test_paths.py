@@ -15,6 +15,9 @@ from sparra.report.paths import without_folders
         (r"\\server\share\Doe\ct.nii.gz", "ct.nii.gz"),
         ("the mask '/data/Doe/mask.nii' has 3 mm/px, see https://example.org/a/b", None),
         ("low/high, </b>, 1/2, hub:org/name, ct/scan.nii", "low/high, </b>, 1/2, hub:org/name, ct/scan.nii"),
+        ("the mask '/data/Doe Jane/mask.nii' is empty", "the mask 'mask.nii' is empty"),
+        ("see file:///data/Doe/ct.nii, please", "see ct.nii, please"),
+        ("/data/a.nii: 3/4 slices are missing", "a.nii: 3/4 slices are missing"),
         ("", ""),
     ],
 )
@@ -24,15 +27,19 @@ def test_an_absolute_path_is_cut_to_its_last_name(text: str, shown: str | None) 
     assert without_folders({"a": [text, 1, None]}) == {"a": [expected, 1, None]}
 
 
+def test_keys_are_cut_too() -> None:
+    assert without_folders({"/data/Doe Jane/a.nii": "/data/Doe Jane/b.nii"}) == {"a.nii": "b.nii"}
+
+
 def test_neither_page_nor_its_tables_name_a_folder_of_this_machine(tmp_path) -> None:
-    layout = build_study(tmp_path / "Doe_Jane" / "output", ("slide",), n_subjects=12)
-    images = tmp_path / "Doe_Jane" / "images.csv"
+    layout = build_study(tmp_path / "Doe Jane" / "output", ("slide",), n_subjects=12)
+    images = tmp_path / "Doe Jane" / "images.csv"
     settings = {"cohort": {"images": str(images)}, "slide": {"encoder_options": {"weights": str(images)}},
                 "output": str(layout.root)}  # fmt: skip
     write_json(layout.settings, read_json(layout.settings) | settings)
     failures = pd.read_csv(layout.failures)
     failures["where"] = str(layout.root / "scan.nii.gz")
-    failures["what"] = f"'{layout.root / 'scan.nii.gz'}' is empty"
+    failures["what"] = f"'{layout.root / 'scan.nii.gz'}' is empty, unlike {layout.root / 'other.nii.gz'}"
     failures.to_csv(layout.failures, index=False)
     flow = read_json(layout.flow)
     flow["excluded"] = failures.iloc[1:].to_dict("records")
@@ -45,5 +52,5 @@ def test_neither_page_nor_its_tables_name_a_folder_of_this_machine(tmp_path) -> 
     assert "scan.nii.gz" in page
     for path in layout.report.parent.glob("*.*"):
         text = path.read_text(encoding="utf-8")
-        assert "Doe_Jane" not in text, path.name
+        assert "Doe Jane" not in text, path.name
         assert str(tmp_path) not in text, path.name
