@@ -17,8 +17,8 @@ from sparra.cli import main
 from sparra.engine.settings import EngineSettings
 from sparra.errors import UserError
 from sparra.maps.settings import MapsSettings
-from sparra.report.trust import undrawn_sentences
 from sparra.study.settings import StudySettings
+from sparra.study.undrawn import undrawn_sentences
 
 NO_MAPS = MapsSettings(formats=())
 

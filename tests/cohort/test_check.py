@@ -150,7 +150,10 @@ def test_a_table_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
 def test_a_quotation_mark_that_is_not_closed_is_one_sentence(tmp_path: Path) -> None:
     table = tmp_path / "subjects.csv"
     table.write_text('subject_id,time,event\nA,1,1\n"B,2,0\n' + "C,3,1\n" * 50_000)
-    with pytest.raises(UserError, match=r"after row 2 .*quotation mark that is not closed"):
+    with pytest.raises(UserError, match=r"line 3 or after it.*quotation mark that is not closed"):
+        read_subjects(table, follow_up=True)
+    table.write_text('subject_id,time,event\nA,1,1\n\n"B" x,2,0\n')
+    with pytest.raises(UserError, match=r"up to 4.*text behind it"):
         read_subjects(table, follow_up=True)
 
 

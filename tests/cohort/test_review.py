@@ -105,15 +105,22 @@ def test_one_mask_on_two_images_has_two_decisions(cohort: CohortSettings) -> Non
     rows.append(row(folder, "B", "reject"))
     write_review(cohort.review, rows, COLUMNS)
     without = [one | {"decision": ""} for one in rows]
-    write_review(cohort.review, [*without, row(folder, "B") | {"image": "../moved.nii"}], COLUMNS)
-    with cohort.review.open(newline="") as handle:
-        written = [(one["image"], one["decision"]) for one in csv.DictReader(handle)]
-    assert written == [
-        ("../A.nii", "accept"),
-        ("../A2.nii", "reject"),
-        ("../B.nii", "reject"),
+
+    def written(new: list[dict[str, str]]) -> list[tuple[str, str]]:
+        write_review(cohort.review, new, COLUMNS)
+        with cohort.review.open(newline="") as handle:
+            return [(one["image"], one["decision"]) for one in csv.DictReader(handle)]
+
+    decided = [("../A.nii", "accept"), ("../A2.nii", "reject"), ("../B.nii", "reject")]
+    # Nobody has looked at the mask on the new image, though the same mask was judged on another.
+    assert written([*without, row(folder, "B") | {"image": "../new.nii"}]) == [*decided, ("../new.nii", "")]
+    assert written([*without[:2], row(folder, "B") | {"image": "../moved.nii"}]) == [
+        *decided[:2],
         ("../moved.nii", "reject"),
     ]
+    # Of a mask on two images that have both moved, no one can tell which decision was about which.
+    moved = [row(folder, "A") | {"image": f"../moved{number}.nii"} for number in (1, 2)]
+    assert written(moved) == [("../moved1.nii", ""), ("../moved2.nii", "")]
 
 
 def test_an_earlier_table_that_cannot_be_read_is_not_replaced(cohort: CohortSettings) -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from sparra.pathology.decoders.pieces import Key, Layout, PieceCache, PieceReader, assemble
+from sparra.pathology.decoders.pieces import ENTRY_BYTES, Key, Layout, PieceCache, PieceReader, assemble
 
 PIECE_BYTES = 2 * 2 * 3
 
@@ -23,7 +23,7 @@ def test_a_piece_is_decoded_once_for_all_threads_and_the_oldest_is_given_up() ->
             decoded.append(wanted[2])
         return np.full((2, 2, 3), wanted[2], np.uint8)
 
-    cache = PieceCache(decode, 5 * PIECE_BYTES)
+    cache = PieceCache(decode, 5 * (PIECE_BYTES + ENTRY_BYTES))
     with ThreadPoolExecutor(4) as pool:
         assert all((piece == 7).all() for piece in pool.map(lambda _: cache(key(7)), range(8)))
     assert decoded == [7]

@@ -95,8 +95,8 @@ def predict(
 
 def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
     from sparra import RESEARCH_USE_ONLY
-    from sparra.report.trust import undrawn_sentences
     from sparra.study.tell import problem_lines
+    from sparra.study.undrawn import undrawn_sentences
 
     for line in problem_lines(outcome.problems):
         console.print(line, soft_wrap=True)

@@ -159,23 +159,40 @@ def write_review(path: Path, rows: list[dict[str, str]], columns: list[str]) -> 
     Raises
     ------
     UserError
-        If the earlier table, or a row of it, cannot be read: its decisions would be lost.
+        As `earlier_rows`.
     """
-    decided: dict[tuple[str, ...], dict[str, str]] = {}
-    if path.exists():
-        earlier = read_table(path, NEEDED)
-        if earlier.problems:
-            raise UserError(earlier.problems[0].what, earlier.problems[0].where, earlier.problems[0].mend)
-        # By the image too, since one mask may lie on two; without it where images have moved.
-        decided = {_looked_at(row)[:2]: row for row in earlier.rows if row["decision"]}
-        decided |= {_looked_at(row): row for row in earlier.rows}
+    earlier = earlier_rows(path)
+    # By the image too, since one mask may lie on two; without it where the image is no longer listed: it has moved.
+    decided = {_looked_at(row): row for row in earlier}
+    listed = {_looked_at(row) for row in rows}
+    moved: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in earlier:
+        if row["decision"] and _looked_at(row) not in listed:
+            moved.setdefault(_looked_at(row)[:2], []).append(row)
+    agreed = {key: found[0] for key, found in moved.items() if len({row["decision"] for row in found}) == 1}
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()
         for row in rows:
             key = _looked_at(row)
-            known = (decided.get(key) or decided.get(key[:2]) or {}) if row["mask_sha256"] else {}
+            known = (decided.get(key) or agreed.get(key[:2]) or {}) if row["mask_sha256"] else {}
             table.writerow({**row, **{key: known[key] for key in ("decision", "comment") if key in known}})
+
+
+def earlier_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a review table that is there already, none where it is not.
+
+    Raises
+    ------
+    UserError
+        If the table, or a row of it, cannot be read: its decisions would be lost.
+    """
+    if not path.exists():
+        return []
+    earlier = read_table(path, NEEDED)
+    if earlier.problems:
+        raise UserError(earlier.problems[0].what, earlier.problems[0].where, earlier.problems[0].mend)
+    return earlier.rows
 
 
 def _looked_at(row: Mapping[str, str]) -> tuple[str, ...]:

@@ -136,11 +136,14 @@ def read_table(path: Path, required: Iterable[str]) -> Table:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the table cannot be read ({error})", path, "Save it as CSV in UTF-8") from None
     table = Table([], [], [])
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        return _read_rows(csv.reader(io.StringIO(text, newline=""), strict=True), required, path, table)
+        return _read_rows(reader, required, path, table)
     except csv.Error as error:
-        mend = "Look for a quotation mark that is not closed"
-        raise UserError(f"the table cannot be read after row {len(table.rows) + 1} ({error})", path, mend) from None
+        mend = "Look for a quotation mark that is not closed, or with text behind it"
+        begins = table.numbers[-1] + 1 if table.numbers else 1
+        where = f"{path}, line {begins} or after it, up to {reader.line_num}"
+        raise UserError(f"the table cannot be read ({error})", where, mend) from None
 
 
 def _read_rows(reader: Any, required: Iterable[str], path: Path, table: Table) -> Table:

@@ -39,8 +39,9 @@ from sparra.report.results import (
 )
 from sparra.report.settings import ReportSettings
 from sparra.report.tables import ResultsTable, Row, results_table
-from sparra.report.trust import check_rows, map_verdicts, planted_rows, undrawn_sentences
+from sparra.report.trust import check_rows, map_verdicts, planted_rows
 from sparra.report.words import added_value_sentences, as_yaml, cohort_flow, headline, protocol_sentences
+from sparra.study.undrawn import undrawn_sentences
 
 # The study room imports this one, so its layout is known here as a type only.
 if TYPE_CHECKING:

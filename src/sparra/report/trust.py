@@ -58,19 +58,6 @@ def map_verdicts(layout: "StudyLayout", trained_modality: str, aggregator: str) 
     ]
 
 
-def undrawn_sentences(layout: "StudyLayout") -> list[str]:
-    """Say of how many images no map can be drawn, and why, a sentence a reason."""
-    table = _rows(layout.map_undrawn, ("modality", "lacking", "images", "subjects"))
-    sentences = []
-    for row in table.to_dict("records"):
-        image = {"ct": "CT", "slide": "slide"}[row["modality"]]
-        many = "" if row["images"] == "1" else "s"
-        sentences.append(
-            f"No map can be drawn of {row['images']} {image}{many}: the features came without {row['lacking']}."
-        )
-    return sentences
-
-
 def check_rows(layout: "StudyLayout", trained_modality: str, aggregator: str) -> list[dict[str, Any]]:
     """Return the checks of a trained aggregation's maps, ready for the page's table."""
     table = _checks(layout)

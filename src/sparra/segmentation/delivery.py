@@ -4,6 +4,7 @@ Whether a network, another tool or a radiologist made a mask, it becomes a label
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from sparra.cohort.problems import Problem, problem_of
 from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
-from sparra.files import atomic_path, sha256_of
+from sparra.files import atomic_path, read_json, sha256_of, write_json
 from sparra.radiology.geometry import Grid
 from sparra.radiology.io import read_ct
 from sparra.radiology.masks.provenance import provenance_path, read_mask_provenance, write_mask_provenance
@@ -26,6 +27,8 @@ from sparra.segmentation.regions import KIDNEY, LABELS, TUMOUR
 
 # Put behind the source of a mask that was changed by hand after it was written.
 CORRECTED = ", corrected by hand"
+# The note of a mask that is being written.
+UNFINISHED: dict[str, Any] = {"source": "unfinished"}
 COLUMNS = [
     "subject_id",
     "decision",
@@ -84,12 +87,15 @@ class Delivery:
         Raises
         ------
         UserError
-            If it was corrected here and the file that it was made from has changed too.
+            If it was corrected here and the file that it was made from has changed too, or nothing says who made it.
         """
         mask = self.mask(record.key)
-        if not mask.exists():
+        if not mask.exists() or _is_unfinished(mask):
             return "make"
         noted = read_mask_provenance(mask)
+        if "mask_sha256" not in _note_of(mask):
+            what = "there is a mask, and no note beside it says that it was made here"
+            raise UserError(what, mask, "Move it away, or delete it to have it made anew")
         changed = noted["source"] == "changed"
         noted = noted["was"] if changed else noted
         corrected = changed or noted["source"].endswith(CORRECTED)
@@ -127,8 +133,8 @@ class Delivery:
             Whether the kidney was drawn at all.
         """
         mask = self.mask(record.key)
-        # With the old note, a run killed here would leave a mask that looks as if somebody had corrected it.
-        provenance_path(mask).unlink(missing_ok=True)
+        # With the old note, or none, a run killed here would leave a mask that looks like somebody's own.
+        write_json(provenance_path(mask), UNFINISHED)
         with atomic_path(mask) as temporary:
             sitk.WriteImage(image_on(_header_grid(record, Grid.of(ct)), labels), str(temporary), useCompression=True)
         self._describe(record, ct, labels, provenance, confidence, with_kidney)
@@ -218,3 +224,16 @@ def problem_in(record: ImageRecord, error: Exception) -> Problem:
     what = f"unexpected {type(error).__name__}: {error}"
     mend = "This is a bug in sparra or a file like none it has met; please report it with this line"
     return Problem(what, str(record.path), mend, record.subject_id, stage="segment")
+
+
+def _note_of(mask: Path) -> Mapping[str, Any]:
+    """Return the note beside a mask as it is; empty where there is none that can be read."""
+    try:
+        noted = read_json(provenance_path(mask))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _is_unfinished(mask: Path) -> bool:
+    return _note_of(mask) == UNFINISHED

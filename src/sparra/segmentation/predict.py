@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from sparra.cohort.problems import Problem
-from sparra.cohort.review import write_review
+from sparra.cohort.review import earlier_rows, write_review
 from sparra.cohort.tables import ImageRecord, read_images
 from sparra.errors import UserError
 from sparra.files import sha256_of
@@ -228,6 +228,7 @@ def _for_each_ct(
     records = [record for record in listed if record.modality == "ct"]
     if not records:
         raise UserError("the table lists no CT", images, "Give rows with modality 'ct'")
+    earlier_rows(delivery.review)  # What cannot be read is told now, not after hours of work.
     rows = []
     for turn, record in enumerate(track(records, "review", len(records)) if track else records, start=1):
         try:

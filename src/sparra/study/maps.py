@@ -36,7 +36,6 @@ from sparra.maps.volume import CtSource, open_ct, score_volume, write_nifti
 from sparra.modality import Modality
 from sparra.pathology.slide import Slide
 from sparra.report.maps import draw_ct_map, draw_slide_map
-from sparra.report.trust import undrawn_sentences
 from sparra.study.arms import Arm, arms_of
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
@@ -44,7 +43,7 @@ from sparra.study.settings import StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done, sidecar_path
 from sparra.study.stages import GraphIndex
 from sparra.study.trust import check_maps, label_for
-from sparra.study.undrawn import find_undrawable, write_undrawn
+from sparra.study.undrawn import find_undrawable, undrawn_sentences, write_undrawn
 
 # File columns of the index, and the file's name in an image's folder.
 FILES = {

@@ -9,6 +9,7 @@ import pandas as pd
 from sparra.bags.store import lacking_for_maps
 from sparra.errors import UserError
 from sparra.files import write_text
+from sparra.study.layout import StudyLayout
 
 if TYPE_CHECKING:
     from sparra.study.maps import MapWork
@@ -28,6 +29,21 @@ def write_undrawn(path: Path, work: Iterable["MapWork"], undrawable: Mapping[Pat
     table = pd.DataFrame(sorted(rows), columns=[*COLUMNS[:2], "bag", "subject_id"])
     counts = table.groupby(COLUMNS[:2]).agg(images=("bag", "nunique"), subjects=("subject_id", "nunique"))
     write_text(path, counts.reset_index().to_csv(index=False, lineterminator="\n"))
+
+
+def undrawn_sentences(layout: StudyLayout) -> list[str]:
+    """Say of how many images no map can be drawn, and why, a sentence a reason."""
+    if not layout.map_undrawn.exists():
+        return []
+    table = pd.read_csv(layout.map_undrawn, dtype=str)
+    sentences = []
+    for row in table.to_dict("records"):
+        image = {"ct": "CT", "slide": "slide"}[row["modality"]]
+        many = "" if row["images"] == "1" else "s"
+        sentences.append(
+            f"No map can be drawn of {row['images']} {image}{many}: the features came without {row['lacking']}."
+        )
+    return sentences
 
 
 def _lacking(bag: Path) -> str:

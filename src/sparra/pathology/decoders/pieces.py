@@ -18,6 +18,8 @@ Key = tuple[int, int, int, tuple[int, int]]
 
 # Held even where they are large.
 LEAST_KEPT = 4
+# Of a piece held, beside its pixels: key, array, links.
+ENTRY_BYTES = 500
 
 
 class Layout(NamedTuple):
@@ -97,7 +99,9 @@ class PieceCache:
 
 
 def _size(piece: Piece | _Pending) -> int:
-    return piece.nbytes if isinstance(piece, np.ndarray) else 0
+    if isinstance(piece, _Pending):
+        return 0
+    return ENTRY_BYTES + (0 if piece is None else piece.nbytes)
 
 
 class PieceReader:
