@@ -1,12 +1,10 @@
 """A few hundred broken files of every kind, as ``make fuzz`` reads a hundred thousand; and those that once broke."""
 
-import os
 import signal
 import struct
 import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from fuzz.targets import TARGETS, _hdf5_seeds
@@ -15,8 +13,7 @@ from fuzz.worker import OutOfTime, make_input, outcome_of, read_seeds
 from sparra.bags.readers import import_bag
 from sparra.bags.settings import ImportSettings
 from sparra.errors import UserError
-from sparra.hdf5 import guard, walk
-from sparra.hdf5.guard import require_sound
+from sparra.hdf5 import walk
 
 INPUTS = 30
 SEED = 7
@@ -71,46 +68,6 @@ def test_hdf5_that_loops_in_the_library_ends_in_one_sentence(tmp_path: Path) -> 
     assert time.process_time() - started < walk.MOST_SECONDS  # The time was the other process's.
     good = _hdf5_seeds(tmp_path)[1]
     assert read(good) is not None  # And the next file is read.
-
-
-def test_hdf5_that_kills_the_library_ends_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = _hdf5_seeds(tmp_path)[1]
-    guard._guard.known.clear()
-
-    def start_and_kill() -> object:
-        process = begin()
-        os.kill(process.pid, signal.SIGSEGV)
-        process.wait()
-        return process
-
-    begin = guard._start
-    guard._guard.end()
-    with monkeypatch.context() as patched:
-        patched.setattr(guard, "_start", start_and_kill)
-        with pytest.raises(UserError, match="crashes or does not end"):
-            require_sound(path)
-    path.touch()
-    require_sound(path)
-
-
-def test_a_file_that_has_changed_is_looked_at_again(tmp_path: Path) -> None:
-    path = tmp_path / "a.h5"
-    with h5py.File(path, "w") as file:
-        file["features"] = np.ones((3, 4))
-    require_sound(path)
-    with h5py.File(path, "a") as file:
-        file["other"] = h5py.ExternalLink("b.h5", "/")
-    with pytest.raises(UserError, match="other files"):
-        require_sound(path)
-
-
-@pytest.mark.parametrize("name", ["a.h5", "a b.h5", "a\nb.h5", "ä\"'.h5"])
-def test_any_name_is_looked_up(tmp_path: Path, name: str) -> None:
-    with h5py.File(tmp_path / name, "w") as file:
-        file["features"] = np.ones((3, 4))
-        file["loop"] = h5py.SoftLink("/loop")
-        file["self"] = file["/"]
-    require_sound(tmp_path / name)
 
 
 # What fuzzing once found in other readers, each now one sentence.

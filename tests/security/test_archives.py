@@ -164,6 +164,56 @@ def test_hdf5_does_not_read_other_files(tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.parametrize("through", ["itself", "folder"])
+def test_a_dataset_of_another_file_is_refused_even_if_the_walk_missed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: str
+) -> None:
+    monkeypatch.setattr("sparra.bags.readers.hdf5.require_sound", lambda _path: None)
+    hdf5(tmp_path / "other.h5", features=FEATURES)
+    path = hdf5(tmp_path / "s1.h5")
+    with h5py.File(path, "a") as file:
+        if through == "itself":
+            file["features"] = h5py.ExternalLink("other.h5", "/features")
+        else:
+            file["folder"] = h5py.ExternalLink("other.h5", "/")
+            file["features"] = h5py.SoftLink("/folder/features")
+    with pytest.raises(UserError, match="other file"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["features", "positions", "feature_names", "provenance", "extras", "preview"])
+def test_our_own_bags_follow_no_links_to_other_files(tmp_path: Path, name: str) -> None:
+    from sparra.bags.bag import Bag
+    from sparra.bags.preview import Preview
+    from sparra.bags.store import read_preview, write_bag
+
+    bag = Bag("slide", FEATURES, np.zeros((3, 2)), (128.0, 128.0), tuple("abcd"), {"tissue": np.ones(3)})
+    preview = Preview("slide", np.zeros((4, 4, 3), np.uint8), None, (1.0, 1.0), (0.0, 0.0), np.eye(2))
+    for file_name in ("bag.h5", "other.h5"):
+        write_bag(tmp_path / file_name, bag, preview)
+    reader = read_preview if name == "preview" else read_bag
+    assert reader(tmp_path / "bag.h5") is not None
+    with h5py.File(tmp_path / "bag.h5", "a") as file:
+        del file[name]
+        file[name] = h5py.ExternalLink("other.h5", f"/{name}")
+    with pytest.raises(UserError, match="other file"):
+        reader(tmp_path / "bag.h5")
+
+
+@pytest.mark.parametrize("name", ["feature_names", "provenance"])
+def test_texts_of_our_own_bags_promise_no_more_than_the_file_holds(tmp_path: Path, name: str) -> None:
+    from sparra.bags.bag import Bag
+    from sparra.bags.store import write_bag
+
+    path = tmp_path / "bag.h5"
+    write_bag(path, Bag("slide", FEATURES, np.zeros((3, 2)), (128.0, 128.0), tuple("abcd")))
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file.create_dataset(name, (1 << 40,), h5py.string_dtype(), chunks=(1 << 10,))
+    with pytest.raises(UserError, match="a dataset of shape"):
+        read_bag(path)
+
+
 def test_our_own_bags_do_not_read_other_files(tmp_path: Path) -> None:
     from sparra.bags.bag import Bag
     from sparra.bags.store import write_bag

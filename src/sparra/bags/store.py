@@ -146,26 +146,54 @@ def stored_values(dataset: Any) -> NDArray[Any]:
     ValueError
         If it does, or its values lie in other files.
     """
+    _require_honest(dataset)
+    values: NDArray[Any] = dataset[()]
+    return values
+
+
+def _require_honest(dataset: Any) -> None:
     if dataset.external or dataset.is_virtual:
         raise ValueError("its values lie in other files")
     held = Path(dataset.file.filename).stat().st_size
     if promises_too_much(dataset.size * dataset.dtype.itemsize, held):
         raise ValueError(f"a dataset of shape {dataset.shape} in a file of {held} bytes")
-    values: NDArray[Any] = dataset[()]
-    return values
+
+
+def own_item(group: Any, name: str) -> Any:
+    """Return a group or dataset that lies in the same file, whatever links lead to it.
+
+    Raises
+    ------
+    KeyError
+        If there is none of that name.
+    ValueError
+        If a link leads into another file.
+    """
+    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+        raise ValueError(f"'{name}' lies in another file")
+    item = group[name]
+    if h5py.h5o.get_info(item.id).fileno != h5py.h5o.get_info(group.id).fileno:
+        raise ValueError(f"'{name}' lies in another file")
+    return item
+
+
+def _text(dataset: Any) -> Any:
+    _require_honest(dataset)
+    return dataset.asstr()[()]
 
 
 def _bag_in(file: Any, path: Path) -> Bag:
     patch_size = json.loads(file.attrs["patch_size"])
-    names = file["feature_names"].asstr()[()] if "feature_names" in file else ()
+    names = _text(own_item(file, "feature_names")) if "feature_names" in file else ()
+    extras = own_item(file, "extras") if "extras" in file else {}
     return Bag(
         modality=file.attrs["modality"],
-        features=_mapped(file["features"], path),
-        positions=stored_values(file["positions"]) if "positions" in file else None,
+        features=_mapped(own_item(file, "features"), path),
+        positions=stored_values(own_item(file, "positions")) if "positions" in file else None,
         patch_size=None if patch_size is None else tuple(patch_size),
         feature_names=tuple(str(name) for name in names),
-        extras={name: stored_values(values) for name, values in file["extras"].items()} if "extras" in file else {},
-        provenance=json.loads(file["provenance"].asstr()[()]),
+        extras={name: stored_values(own_item(extras, name)) for name in extras},
+        provenance=json.loads(_text(own_item(file, "provenance"))),
     )
 
 
@@ -181,11 +209,11 @@ def _write_preview(group: Any, preview: Preview) -> None:
 def _preview_in(file: Any) -> Preview | None:
     if "preview" not in file:
         return None
-    group = file["preview"]
+    group = own_item(file, "preview")
     return Preview(
         modality=file.attrs["modality"],
-        pixels=stored_values(group["pixels"]),
-        mask=stored_values(group["mask"]).astype(bool) if "mask" in group else None,
+        pixels=stored_values(own_item(group, "pixels")),
+        mask=stored_values(own_item(group, "mask")).astype(bool) if "mask" in group else None,
         spacing=tuple(map(float, group.attrs["spacing"])),
         origin=tuple(map(float, group.attrs["origin"])),
         direction=group.attrs["direction"],

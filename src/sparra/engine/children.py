@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -17,6 +16,7 @@ import psutil
 
 from sparra.engine.machine import GIB, gpus, memory_bytes
 from sparra.engine.work import Outcome, Status, Task
+from sparra.processes import environment, module_command
 
 SECONDS_BETWEEN_LOOKS = 0.5
 # What a process may take beyond an item's time limit to start and to import: minutes from a busy file server.
@@ -25,9 +25,6 @@ SECONDS_TO_START = 900.0
 SECONDS_TO_END = 5.0
 # Shares of the memory: what the children may fill of it, and what has to be left on the machine.
 FULL, LEAST_LEFT = 0.9, 0.03
-
-# One thread a child, so that they share the machine and results do not vary. Told before NumPy and torch load.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 _lock = threading.Lock()
 _idle: "list[Child]" = []
@@ -46,16 +43,12 @@ class Child:
     def __init__(self, number: int) -> None:
         self.number = number
         here, there = socket.socketpair()
-        environment = {
-            **os.environ,
-            **ONE_THREAD,
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        }
+        variables = environment()
         devices = gpus()
         if devices:
-            environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-        arguments = [sys.executable, "-m", "sparra.engine.child", str(there.fileno()), str(os.getpid())]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment, pass_fds=[there.fileno()])
+            variables["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+        command = module_command("sparra.engine.child", str(there.fileno()), str(os.getpid()))
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=variables, pass_fds=[there.fileno()])
         there.close()
         self.connection: Connection[Task, Outcome | str] = Connection(here.detach())
 

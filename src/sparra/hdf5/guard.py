@@ -3,17 +3,24 @@
 import atexit
 import json
 import os
+import signal
 import subprocess
-import sys
 import threading
 from collections import OrderedDict
 from pathlib import Path
 
 from sparra.errors import UserError
 from sparra.hdf5.walk import SOUND
+from sparra.processes import environment, module_command
 
 DAMAGED = "the file is damaged: the HDF5 library crashes or does not end on it"
 _MEND = "Copy it again from its source, or write it anew"
+_AGAIN = "Free memory or processes on this machine, and run again"
+#: How a file ends the library: by what it does to memory, or by the limit of time that the process set itself.
+_DEATHS_BY_FILES = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGPROF}
+)
+_SECONDS_TO_END = 1.0
 #: Answers that are kept, so that a file that several readers open is looked through once.
 _KEPT = 1000
 
@@ -40,21 +47,35 @@ class _Guard:
             return self.known[key]
 
     def _ask(self, path: Path) -> str:
+        """Return the process's answer, or what its death says of the file; asked again if it was killed by others."""
+        for _ in range(2):
+            answer, code = self._try(path)
+            if answer or -code in _DEATHS_BY_FILES:
+                return answer or DAMAGED
+        raise UserError(f"the process that looks through HDF5 files was ended from outside ({code})", path, _AGAIN)
+
+    def _try(self, path: Path) -> tuple[str, int]:
         if self.process is None or self.process.poll() is not None:
-            self.process = _start()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        answer = ""
+            self.end()
+            try:
+                self.process = _start()
+            except OSError as error:
+                what = f"cannot start the process that looks through HDF5 files ({error.strerror or error})"
+                raise UserError(what, path, _AGAIN) from None
+        process, answer, code = self.process, "", 0
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            self.process.stdin.write(json.dumps(str(path.absolute())) + "\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline().strip()
+            process.stdin.write(json.dumps(str(path.absolute())) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline().strip()
         except BrokenPipeError:
             pass
         finally:
             if not answer:  # It died, or this process was interrupted and the answer would be taken for the next.
+                code = _code_of(process)
                 self.end()
-        return answer or DAMAGED
+        return answer, code
 
     def end(self) -> None:
         """End the process."""
@@ -64,18 +85,21 @@ class _Guard:
             self.process = None
 
 
+def _code_of(process: subprocess.Popen[str]) -> int:
+    """Return the code with which a process has just ended; 0 if it lives on."""
+    try:
+        return process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        return 0
+
+
 def _start() -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-    }
     return subprocess.Popen(
-        [sys.executable, "-m", "sparra.hdf5.walk"],
+        module_command("sparra.hdf5.walk"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment,
+        env=environment(),
         text=True,
         bufsize=1,
     )
@@ -97,7 +121,8 @@ def require_sound(path: Path) -> None:
     Raises
     ------
     UserError
-        If the library crashes on the file or does not end, or the file takes data from other files.
+        If the library crashes on the file or does not end, the file takes data from other files or more time than
+        a file of features needs, or the process cannot be started or is killed by others.
     """
     verdict = _guard.verdict(path)
     if verdict != SOUND:

@@ -22,19 +22,20 @@ import h5py
 
 #: The system ends this process when one file takes more processor time; a slow disk takes none.
 MOST_SECONDS = 2.0
-#: When a large file has taken so long, what has been seen of it is enough.
-ENOUGH_SECONDS = 0.5
+#: After so long the rest of a file is left unseen, which is told.
+ENOUGH_SECONDS = 1.5
 MOST_BYTES = 4 * 1024**3
 #: Elements of a dataset that are read: all of a small one, the first of texts and other values in heaps.
 SMALL_BYTES = 1 << 20
 MOST_TEXTS = 10_000
 
 SOUND = "sound"
+TOO_LONG = "it holds more objects, attributes or chunks than sparra can look through"
 LEADS_OUT = "it takes data from other files, which sparra does not follow"
 
 
 def look_through(path: str) -> str:
-    """Touch everything in a file, nearest to its root first.
+    """Touch everything in a file, links first, then what they lead to, nearest to its root first.
 
     Errors that the library tells of are left to the readers, which put them in words.
 
@@ -45,12 +46,17 @@ def look_through(path: str) -> str:
     """
     until = time.process_time() + ENOUGH_SECONDS
     with suppress(Exception), h5py.File(path, "r") as file:
-        for item in _items(file):
+        items = []
+        for item in _items(file):  # All links first: a reader follows them whatever else is wrong.
             if item is None or _lies_elsewhere(item):
                 return LEADS_OUT
+            items.append(item)
+            if time.process_time() > until:
+                return TOO_LONG
+        for item in items:
             _touch(item)
             if time.process_time() > until:
-                break
+                return TOO_LONG
     return SOUND
 
 
@@ -83,7 +89,7 @@ def _place(item: Any) -> object:
     try:
         return h5py.h5o.get_info(item.id).addr
     except Exception:
-        return id(item)
+        return object()  # An id may come again.
 
 
 def _lies_elsewhere(item: Any) -> bool:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sparra.bags.store import stored_values
+from sparra.bags.store import own_item, stored_values
 from sparra.errors import UserError
 from sparra.hdf5.guard import require_sound
 
@@ -52,11 +52,14 @@ def array_in(file: Any, name: str, path: Path) -> NDArray[Any]:
     ------
     UserError
         If there is none of that name.
+    ValueError
+        If it lies in another file.
     """
-    if not isinstance(file.get(name), h5py.Dataset):
+    item = own_item(file, name) if name in file else None
+    if not isinstance(item, h5py.Dataset):
         there = ", ".join(sorted(file)) or "nothing"
         raise UserError(f"the dataset '{name}' is missing, the file holds {there}", path, MEND)
-    return stored_values(file[name])
+    return stored_values(item)
 
 
 def plain_attributes(attributes: Any, names: Iterable[str]) -> dict[str, Any]:
