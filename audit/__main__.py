@@ -5,6 +5,7 @@ a network or of an index with advisories, it says so and passes: lint must work 
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +17,30 @@ ACCEPTED = HERE / "accepted.txt"
 SECONDS = 90
 
 
+#: What pip-audit's complaint holds where there is no network, or no index with advisories.
+UNREACHABLE = re.compile(r"connection|timed out|timeout|max retries|name resolution|service ?error|http ?error", re.I)
+
+
 def ask(lock: Path = LOCK, seconds: float = SECONDS) -> list[dict[str, Any]] | None:
-    """Return what pip-audit says of each package, None where it says nothing in time."""
+    """Return what pip-audit says of each package, None where it reaches no one in time.
+
+    Raises
+    ------
+    SystemExit
+        If it is not there, or fails otherwise: then nothing would ever be audited.
+    """
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--no-deps", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off", "--timeout", "10"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False).stdout
-        found: list[dict[str, Any]] = json.loads(answer)["dependencies"]
-    except (subprocess.TimeoutExpired, OSError, ValueError, KeyError, TypeError):
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
         return None
+    try:
+        found: list[dict[str, Any]] = json.loads(answer.stdout)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        if UNREACHABLE.search(answer.stderr):
+            return None
+        raise SystemExit(f"audit: pip-audit failed:\n{answer.stderr.strip()[-2000:]}") from None
     return found
 
 

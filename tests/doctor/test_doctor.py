@@ -103,7 +103,8 @@ def test_a_codec_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert worst(look_at_codecs()) == "ok"
     monkeypatch.setattr(imagecodecs, "jpeg2k_decode", missing)
-    monkeypatch.setattr(imagecodecs, "png_decode", lambda content: 255 - imagecodecs.png_decode.__wrapped__(content))
+    picture = imagecodecs.png_decode
+    monkeypatch.setattr(imagecodecs, "png_decode", lambda content: 255 - picture(content))
     right = imagecodecs.lzw_decode
     monkeypatch.setattr(imagecodecs, "lzw_decode", lambda content: bytes(255 - value for value in right(content)))
     levels = {finding.name: finding.level for finding in look_at_codecs()}

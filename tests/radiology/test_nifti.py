@@ -82,3 +82,16 @@ def test_sheared_axes(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match="not at right angles"):
         read_ct(path)
+
+
+def test_a_large_mask_may_pack_as_well_as_deflate_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a gigabyte a mask of few values packs several hundred to one, which for other content is no honest file."""
+    monkeypatch.setattr("sparra.unpacking.LARGE_BYTES", 1 << 16)
+    path, voxels = tmp_path / "mask.nii.gz", np.zeros((50, 100, 100), np.float64)
+    packed = gzip.compress(nifti_bytes(voxels, 64, "<", 1.0, 0.0))
+    assert voxels.nbytes > 200 * len(packed)
+    path.write_bytes(packed)
+    assert read_ct(path).GetSize() == (100, 100, 50)
+    path.write_bytes(gzip.compress(nifti_bytes(voxels, 64, "<", 1.0, 0.0)[:400]))
+    with pytest.raises(UserError, match="cut short"):
+        read_ct(path)

@@ -39,10 +39,21 @@ def test_an_acceptance_needs_a_reason(tmp_path: Path) -> None:
         accepted(tmp_path / "accepted.txt")
 
 
-@pytest.mark.parametrize("does", ["sleep 30", "echo broken", "exit 3", "echo '[]'"])
-def test_a_client_that_hangs_or_breaks_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
-    program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\n{does}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(sys, "executable", str(program))
+def program(folder: Path, does: str) -> str:
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+@pytest.mark.parametrize("does", ["sleep 30", "echo 'ConnectionError: Max retries exceeded' >&2; exit 1"])
+def test_a_client_that_reaches_no_one_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    monkeypatch.setattr(sys, "executable", program(tmp_path, does))
     assert ask(seconds=0.5 if "sleep" in does else 20) is None
+
+
+@pytest.mark.parametrize("does", ["echo broken", "echo 'No module named pip_audit' >&2; exit 1", "echo '[]'"])
+def test_a_client_that_is_absent_or_breaks_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    monkeypatch.setattr(sys, "executable", program(tmp_path, does))
+    with pytest.raises(SystemExit, match="pip-audit failed"):
+        ask(seconds=20)

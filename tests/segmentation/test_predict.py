@@ -106,6 +106,24 @@ def test_a_corrected_mask_is_judged_anew_and_never_made_again(kits: Path, model:
     assert mask.read_bytes() == b"damaged"
 
 
+def test_a_mask_of_nobodys_is_kept_and_an_unfinished_one_made_again(kits: Path, model: Model, tmp_path: Path) -> None:
+    out, table, ct = tmp_path / "out", tmp_path / "images.csv", kits / "case_00000" / "imaging.nii.gz"
+    table.write_text(f"subject_id,modality,path\nP0,ct,{ct}\n")
+    predict_cohort(table, model, out, no_track)
+    mask = out / rows_of(out)["P0"]["mask"]
+    made, note = mask.read_bytes(), provenance_path(mask).read_text()
+    shutil.copy(kits / "case_00000" / "segmentation.nii.gz", mask)
+    own = mask.read_bytes()
+    for damaged in (None, "{"):
+        provenance_path(mask).unlink() if damaged is None else provenance_path(mask).write_text(damaged)
+        problems = predict_cohort(table, model, out, no_track)
+        assert "no note beside it says that it was made here" in problems[0].what
+        assert mask.read_bytes() == own
+    provenance_path(mask).write_text('{"source": "unfinished"}')  # As a run leaves it that is killed while it writes.
+    assert predict_cohort(table, model, out, no_track) == []
+    assert (mask.read_bytes(), provenance_path(mask).read_text()) == (made, note)
+
+
 def test_a_mask_corrected_here_and_there_is_told(kits: Path, tmp_path: Path) -> None:
     table, original = tmp_path / "images.csv", tmp_path / "mask.nii.gz"
     shutil.copy(kits / "case_00000" / "segmentation.nii.gz", original)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from safetensors import safe_open
 
+from sparra.bags.readers import is_bag_file
 from sparra.cohort.tables import ImageRecord, read_images
 from sparra.doctor.finding import Finding, tried
 from sparra.doctor.storage import look_at_disk
@@ -130,7 +131,7 @@ def _slurm(settings: StudySettings) -> Iterator[Finding]:
         mend = "Run: pip install 'sparra[cluster]'"
         yield Finding("scheduler", "packages", "problem", f"not installed: {', '.join(absent)}", mend)
     interface = settings.slurm.interface
-    if interface is not None and interface not in dict.fromkeys(name for _, name in socket.if_nameindex()):
+    if interface is not None and interface not in (name for _, name in socket.if_nameindex()):
         yield Finding("scheduler", "interface", "problem", f"there is none called '{interface}'", "See 'ip link'")
 
 
@@ -155,7 +156,8 @@ def _needed_bytes(settings: StudySettings, images: list[ImageRecord]) -> int:
     dims = {"ct": ct_encoders[settings.ct.encoder].card.dimension,
             "slide": slide_encoders[settings.slide.encoder].card.dimension}  # fmt: skip
     number = {"float32": 4, "float16": 2}
-    bags = sum(PATCHES[i.modality] * dims[i.modality] * number[settings.bags.dtype.of(i.modality)] for i in images)
+    large = [image for image in images if not is_bag_file(image.path)]
+    bags = sum(PATCHES[i.modality] * dims[i.modality] * number[settings.bags.dtype.of(i.modality)] for i in large)
     folder = settings.output / "features"
     written = sum(file.stat().st_size for file in folder.rglob("*.h5")) if folder.is_dir() else 0
     return max(int(bags * WITH_THE_REST) - int(written * WITH_THE_REST), 0)
@@ -167,6 +169,8 @@ def _memory(settings: StudySettings) -> Finding:
     if wanted is not None and wanted * GIB > here and settings.kind == "local":
         found = f"memory_gib is {wanted:g}, the machine has {here / GIB:.1f} GiB"
         return Finding("memory", "limit of an item", "warning", found, "Lower 'memory_gib', or leave it out")
+    if settings.kind in ("slurm", "scheduler"):
+        return Finding("memory", "workers", "ok", "that of other machines, not looked at")
     share = here / GIB / workers
     if settings.kind == "local" and share < 1:
         found = f"{share:.1f} GiB for each of {workers} workers"

@@ -27,6 +27,8 @@ def open_group(path: Path) -> Any:
 
     try:
         return zarr.open_group(path, mode="r", use_consolidated=False)
+    except MemoryError:
+        raise
     except Exception as error:  # On damaged metadata zarr raises whatever its parsers do.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"the folder is no zarr group, or damaged ({reason})", path, MEND) from None
@@ -58,6 +60,8 @@ def read_array(group: Any, name: str, path: Path) -> NDArray[Any]:
     _refuse_code(path, name)
     try:
         array = group[name]
+    except MemoryError:
+        raise
     except Exception as error:  # On damaged metadata zarr raises whatever its parsers do.
         there = ", ".join(sorted(members_of(path))) or "nothing"
         reason = "" if isinstance(error, KeyError) else f" ({' '.join(str(error).split())})"
@@ -76,6 +80,8 @@ def read_array(group: Any, name: str, path: Path) -> NDArray[Any]:
         raise UserError(f"'{name}' has the shape {array.shape}, but its chunks only {held} bytes", path, MEND)
     try:
         return np.asarray(array[...])
+    except MemoryError:
+        raise
     except Exception as error:  # Each codec raises its own.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"'{name}' cannot be read, a chunk is damaged ({reason})", path, MEND) from None
