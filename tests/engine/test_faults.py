@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -147,6 +148,17 @@ def test_a_line_that_a_kill_cut_off_is_skipped_and_closed(tmp_path: Path) -> Non
         manifest.begin_run("serial")
     assert [entry["event"] for entry in read_manifest(tmp_path)][-2:] == ["end", "run"]
     assert study_state(tmp_path).state == "cut off"
+
+
+def test_workers_that_go_while_the_last_items_are_at_work_are_missed() -> None:
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
+        said: list[str] = []
+        engine = DaskEngine(client, 1, "a scheduler", 1.5, said.append)
+        engine.submit(Task(time.sleep, (0.0,)), Attempt(0))
+        with pytest.raises(UserError, match="no worker has been there"):
+            for _ in range(8):  # All are handed over: the loop asks for nothing but how they ended.
+                engine.ended()
+        assert said == ["waiting for workers"]
 
 
 Edit = Callable[[dict[str, Any]], dict[str, Any]]

@@ -198,3 +198,16 @@ def test_a_killed_run_is_cut_off_and_its_folder_free(tmp_path: Path) -> None:
         manifest.ended("extract", "S1", "ct-1.nii.gz", 1, Outcome("done"), True)
         manifest.end_run("")
     assert study_state(tmp_path).state == "ended"
+
+
+def test_what_a_killed_run_was_at_does_not_run_in_the_next_one(tmp_path: Path) -> None:
+    with study_lock(tmp_path), Manifest(tmp_path) as manifest:
+        manifest.begin_run("one")
+        manifest.begin_stage("train", 1)
+        manifest.started("train", "", "mean on ct, fold 0", 1)
+        manifest.begin_run("the next")
+        manifest.begin_stage("extract", 1)
+        manifest.started("extract", "S1", "ct-1.nii.gz", 1)
+        state = study_state(tmp_path)
+    assert state.state == "running"
+    assert {item.stage: item.status for item in state.items} == {"train": "cut off", "extract": "running"}

@@ -1,6 +1,7 @@
 """The process that does the work: it takes tasks from a pipe, one after another, and ends with its parent."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -14,6 +15,8 @@ SECONDS_BETWEEN_LOOKS = 0.5
 def main() -> None:
     """Work until the pipe, whose number is the first argument, is closed."""
     connection: Connection[Outcome | str, Task] = Connection(int(sys.argv[1]))
+    # Ctrl+C in a terminal reaches every process there; whoever gave the work ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     while True:
         try:

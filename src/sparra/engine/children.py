@@ -38,10 +38,15 @@ class Child:
     ----------
     number : int
         Place among the children here, from 0; decides its GPU.
+
+    Attributes
+    ----------
+    run : str
+        Name of the run that it last worked for.
     """
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.number, self.run = number, ""
         here, there = socket.socketpair()
         variables = environment()
         devices = gpus()
@@ -132,9 +137,9 @@ def _crowded(budget: int) -> bool:
     return held > FULL * budget or memory.available < LEAST_LEFT * memory.total
 
 
-def run_task(task: Task) -> Outcome:
-    """Run a task in a child of this process: what a Dask worker is asked to do."""
-    child = _take()
+def run_task(task: Task, run: str) -> Outcome:
+    """Run a task in a child of this process: what a Dask worker is asked to do by the run of that name."""
+    child = _take(run)
     outcome = child.call(task, _budget())
     with _lock:
         if child in _all:
@@ -142,17 +147,24 @@ def run_task(task: Task) -> Outcome:
     return outcome
 
 
-def _take() -> Child:
+def _take(run: str) -> Child:
     with _lock:
-        while _idle:
-            child = _idle.pop()
-            if child.process.poll() is None:
-                return child
-            _all.discard(child)
-        used = {child.number for child in _all}
-        child = Child(next(number for number in range(len(used) + 1) if number not in used))
-        _all.add(child)
+        child = _living_idle()
+        if child is None:
+            used = {other.number for other in _all}
+            child = Child(next(number for number in range(len(used) + 1) if number not in used))
+            _all.add(child)
+        child.run = run
         return child
+
+
+def _living_idle() -> Child | None:
+    while _idle:
+        child = _idle.pop()
+        if child.process.poll() is None:
+            return child
+        _all.discard(child)
+    return None
 
 
 def _budget() -> int:
@@ -166,12 +178,16 @@ def _budget() -> int:
     return min(limit or memory_bytes(), memory_bytes())
 
 
-def end_children() -> None:
-    """End every child of this process; a thread that waits for one learns it from the pipe."""
+def end_children(run: str) -> None:
+    """End the children of this process that work for a run, and those that work for none.
+
+    A scheduler may serve several runs at a time. A thread that waits for a child learns its end from the pipe.
+    """
     with _lock:
         idle = list(_idle)
         _idle.clear()
-    for child in list(_all):
+        busy = [child for child in _all if child.run == run and child not in idle]
+    for child in busy:
         child.process.kill()
     for child in idle:
         child.end()

@@ -28,12 +28,18 @@ class DaskEngine(Engine):
         Seconds to wait while there is no worker; None waits without end, as for a job in a queue.
     say : callable
         Prints a line.
+
+    Attributes
+    ----------
+    run_name : str
+        By which workers know whose tasks are whose.
     """
 
     def __init__(
         self, client: Client, attempts: int, words: str, patience: float | None, say: Callable[[str], None]
     ) -> None:
         self.client, self.attempts, self.words, self.patience, self.say = client, attempts, words, patience, say
+        self.run_name = uuid.uuid4().hex
         self._running: dict[Future, Attempt] = {}
         self._slots, self._looked, self._lonely_since = 0, 0.0, 0.0
 
@@ -66,7 +72,8 @@ class DaskEngine(Engine):
     def submit(self, task: Task, attempt: Attempt) -> None:
         """Hand a task to the scheduler."""
         # A name of its own: Dask takes two calls of one name for the same call.
-        future = self.client.submit(run_task, task, key=f"{task.function.__name__}-{uuid.uuid4().hex}", pure=False)
+        key = f"{task.function.__name__}-{uuid.uuid4().hex}"
+        future = self.client.submit(run_task, task, self.run_name, key=key, pure=False)
         self._running[future] = attempt
 
     def ended(self) -> list[tuple[Attempt, Outcome]]:
@@ -77,6 +84,7 @@ class DaskEngine(Engine):
         try:
             finished = wait(list(self._running), SECONDS_BETWEEN_LOOKS, "FIRST_COMPLETED").done
         except TimeoutError:
+            self.slots()  # Where nothing waits to be handed over, nobody else would see that the workers are gone.
             return []
         return [(self._running.pop(future), self._outcome(future)) for future in finished]
 

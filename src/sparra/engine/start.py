@@ -70,11 +70,12 @@ def _local(settings: EngineSettings, folder: Path, say: Callable[[str], None]) -
     ):
         if settings.dashboard:
             say(f"dashboard: {client.dashboard_link}")
+        words = f"{number} worker{'s' if number > 1 else ''} on this machine"
+        engine = DaskEngine(client, settings.attempts, words, None, say)
         try:
-            words = f"{number} worker{'s' if number > 1 else ''} on this machine"
-            yield DaskEngine(client, settings.attempts, words, None, say)
+            yield engine
         finally:
-            end_children()
+            end_children(engine.run_name)
 
 
 def _dashboard_port(settings: EngineSettings) -> int:
@@ -111,10 +112,11 @@ def _scheduler(settings: EngineSettings, folder: Path, say: Callable[[str], None
             raise UserError("the scheduler has no workers", address, "Start some with 'dask worker ADDRESS'")
         require_same_workers(client, folder, address)
         say(f"scheduler: {address}, {len(client.nthreads())} workers, dashboard {client.dashboard_link}")
+        engine = DaskEngine(client, settings.attempts, f"scheduler {address}", SECONDS_WITHOUT_WORKERS, say)
         try:
-            yield DaskEngine(client, settings.attempts, f"scheduler {address}", SECONDS_WITHOUT_WORKERS, say)
+            yield engine
         finally:
-            client.run(end_children, on_error="ignore")
+            client.run(end_children, engine.run_name, on_error="ignore")
 
 
 def _security(tls: TlsSettings | None) -> Any:

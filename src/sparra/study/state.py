@@ -141,9 +141,7 @@ def study_state(folder: Path) -> StudyState:
     if state.state == "cut off" and owner is not None and is_alive(owner):
         state.state = "running"
     if state.state != "running":
-        for item in state.items:
-            if item.status in ("running", "again"):
-                item.status = "cut off"
+        _cut_off(state.items)
     return state
 
 
@@ -157,6 +155,7 @@ def gathered(entries: Iterable[dict[str, Any]]) -> StudyState:
         state.changed = entry["time"]
         event = entry["event"]
         if event == "run":
+            _cut_off(state.items)  # What an earlier run was at when it was killed.
             state.state, state.began = "cut off", entry["time"]
             state.engine, state.host = entry["engine"], entry["host"]
         elif event == "end":
@@ -166,6 +165,12 @@ def gathered(entries: Iterable[dict[str, Any]]) -> StudyState:
         else:
             _note(state, entry)
     return state
+
+
+def _cut_off(items: Iterable[ItemState]) -> None:
+    for item in items:
+        if item.status in ("running", "again"):
+            item.status = "cut off"
 
 
 def _is_whole(entry: dict[str, Any]) -> bool:
