@@ -191,6 +191,43 @@ def test_a_run_of_another_host_is_respected_while_it_gives_signs_of_life(
         assert not path.exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"[1]", b"{}", b'{"host": 1}'])
+def test_an_owner_s_file_that_a_crash_damaged_is_respected_for_minutes_and_then_set_aside(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / OWNER
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="another run is at work"), study_lock(tmp_path):
+        pass
+    os.utime(path, (time.time() - 2 * lock.SECONDS_UNTIL_DEAD,) * 2)
+    with study_lock(tmp_path):
+        assert lock.owner_of(tmp_path)["pid"] == os.getpid()  # type: ignore[index]
+    assert {file.name for file in tmp_path.iterdir()} == {".lock"}
+
+
+def test_signs_of_life_go_on_when_the_file_server_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "SECONDS_BETWEEN_SIGNS", 0.02)
+    signs: list[Path] = []
+
+    def sign(path: Path) -> None:
+        signs.append(path)
+        if len(signs) < 3:
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+    with study_lock(tmp_path):
+        monkeypatch.setattr(lock.os, "utime", sign)
+        time.sleep(0.5)
+    assert len(signs) > 3
+
+
+def test_a_run_lives_though_the_clock_was_set_right(tmp_path: Path) -> None:
+    with study_lock(tmp_path):
+        owner = lock.owner_of(tmp_path)
+        assert owner is not None
+        assert lock.is_alive({**owner, "started": owner["started"] + 1})
+        assert not lock.is_alive({**owner, "started": owner["started"] - 60})
+
+
 @pytest.mark.parametrize(
     "settings", [{"engine": "ftp://x:1"}, {"engine": "serial", "memory_gib": 1}, {"engine": "tls://x:1"}]
 )

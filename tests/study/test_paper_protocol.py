@@ -1,5 +1,6 @@
 """A whole study under the protocol ``paper``: every table, figure and the page."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -7,7 +8,26 @@ from tests.study.conftest import Sparra, Study
 
 from sparra.simulate.cohort import simulate_cohort
 from sparra.simulate.settings import SimulationSettings
+from sparra.study.judge import _parameters
 from sparra.study.layout import StudyLayout
+from sparra.study.learn import Method
+from sparra.study.settings import StudySettings
+from sparra.survival.time_grid import TimeGrid
+
+
+@pytest.mark.parametrize(("aggregator", "by_itself"), [("mean", 0.2), ("sparra", None)])
+def test_a_screening_that_is_turned_off_or_on_makes_an_older_evaluation_out_of_date(aggregator, by_itself) -> None:
+    grid = TimeGrid(np.array([1.0, 2.0]), 3.0)
+
+    def key(**evaluation):
+        content = {"cohort": {"subjects": "s.csv", "images": "i.csv", "time_unit": "days"}, "output": "output"}
+        settings = StudySettings(**content, protocol="paper", evaluation=evaluation)
+        return _parameters(settings, Method("joint", aggregator, 0), grid)
+
+    given = {value: key(screening_p=value) for value in (None, 0.2, 0.1)}
+    assert all(given[a] != given[b] for a, b in ((None, 0.2), (None, 0.1), (0.2, 0.1)))
+    assert key()["screening_p"] == by_itself
+    assert (key() == given[None]) == (by_itself is None)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from sparra.study.layout import StudyLayout
 from sparra.study.learn import Method, is_trained, methods_of, read_follow_up, subjects_with_graph
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.records import COLUMNS, METRICS, FoldRecords, Judged, Name, horizons_of
-from sparra.study.rules import rules_of
+from sparra.study.rules import PaperRules, rules_of
 from sparra.study.settings import StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
@@ -116,7 +116,10 @@ def _inputs(layout: StudyLayout, method: Method) -> dict[str, Path]:
 
 
 def _parameters(settings: StudySettings, method: Method, grid: TimeGrid) -> dict[str, Any]:
+    # In the protocol "paper" a study that says null screens nothing, one that says nothing screens: both look alike.
+    screening = {"screening_p": PaperRules(settings).screening_p(method)} if settings.protocol == "paper" else {}
     return {
+        **screening,
         "method": str(method),
         "evaluation": settings.evaluation.model_dump(mode="json", exclude={"clinical"}),
         "protocol": settings.protocol,

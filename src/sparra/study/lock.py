@@ -25,6 +25,8 @@ OWNER = ".owner.json"
 SECONDS_BETWEEN_SIGNS = 20.0
 # A run of another machine that has given no sign of life for so long is taken for dead.
 SECONDS_UNTIL_DEAD = 300.0
+# When a process began is counted from the start of the system, which moves as its clock is set right.
+CLOCK_SECONDS = 2.0
 
 
 @contextmanager
@@ -60,12 +62,20 @@ def owner_of(root: Path) -> dict[str, Any] | None:
     """Return host, pid and age in seconds of the last sign of life of the run at work in a folder, if any is."""
     path = root / OWNER
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {**found, "age": _age(path)}
+        return {**_content(path), "age": _age(path)}
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):  # Being written by its owner.
-        return {"host": "unknown", "pid": 0, "started": 0.0, "age": _age(path)}
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Return what an owner's file holds; of one that a machine's crash left damaged, that its owner is unknown."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found["host"], str) and isinstance(found["pid"], int) and isinstance(found["started"], float):
+            return dict(found)
+    except (ValueError, TypeError, KeyError):
+        pass
+    return {"host": "unknown", "pid": 0, "started": 0.0}
 
 
 def is_alive(owner: dict[str, Any]) -> bool:
@@ -73,7 +83,7 @@ def is_alive(owner: dict[str, Any]) -> bool:
     if owner["host"] != socket.gethostname():
         return bool(owner["age"] < SECONDS_UNTIL_DEAD)
     try:
-        return bool(psutil.Process(owner["pid"]).create_time() == owner["started"])
+        return bool(abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < CLOCK_SECONDS)
     except psutil.Error:
         return False
 
@@ -125,7 +135,7 @@ class _Owner:
             self.path.rename(aside)
         except FileNotFoundError:
             return
-        taken = json.loads(aside.read_text(encoding="utf-8") or "{}")
+        taken = _content(aside)
         if taken.get("token") == dead.get("token"):
             aside.unlink()
             return
@@ -158,14 +168,14 @@ class _Owner:
     def _renew(self) -> None:
         while not self._done.wait(SECONDS_BETWEEN_SIGNS):
             try:
-                content = self.path.read_text(encoding="utf-8")
+                if self.token in self.path.read_text(encoding="utf-8", errors="replace"):
+                    os.utime(self.path)
+                    continue
             except FileNotFoundError:
-                content = ""
+                pass
             except OSError:  # The file server does not answer now; it may at the next sign.
                 continue
-            if self.token in content:
-                os.utime(self.path)
-            elif not self._done.is_set():
+            if not self._done.is_set():
                 self.lost = True
                 _thread.interrupt_main()
                 return

@@ -83,15 +83,16 @@ class PaperRules:
         return paper_times(test, self.settings.cohort.time_unit)
 
     def fit(self, name: str, features: NDArray[np.floating], train: FollowUp, method: Method) -> FittedSurvivalModel:
-        """Select features on the whole training part and tune by the AUC; p < 0.2 unless the study says otherwise."""
-        evaluation = self.settings.evaluation
-        threshold: float | None = SCREENING_P
-        if "screening_p" in evaluation.model_fields_set:
-            threshold = evaluation.screening_p
-        elif method.aggregator in UNSCREENED:
-            threshold = None
-        unit = self.settings.cohort.time_unit
+        """Select features on the whole training part and tune by the AUC."""
+        unit, threshold = self.settings.cohort.time_unit, self.screening_p(method)
         return fit_paper_model(name, features, train.time, train.event, time_unit=unit, screening_p=threshold)
+
+    def screening_p(self, method: Method) -> float | None:
+        """Return the p below which a feature is kept: what the study says, or else 0.2, but for SPARRA none."""
+        evaluation = self.settings.evaluation
+        if "screening_p" in evaluation.model_fields_set:
+            return evaluation.screening_p
+        return None if method.aggregator in UNSCREENED else SCREENING_P
 
     def judge(
         self, train: FollowUp, test: FollowUp, risk: RiskScores, survival: SurvivalCurves | None, times: FloatArray
