@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +82,18 @@ def test_too_few_events_for_the_folds(cohort_maker):
     subjects, _ = cohort_maker(6, seed=0)
     with pytest.raises(UserError, match="inner folds"):
         cross_fitted_embeddings("mean", aggregators["mean"].settings(), TRAINING, subjects, 0, inner_folds=6)
+
+
+def test_a_small_cohort_of_many_combinations_of_images_is_cross_fitted(cohort_maker):
+    subjects, _ = cohort_maker(8, seed=3)
+    modalities = [("ct", "slide"), ("ct",)] * 4
+    subjects = [
+        replace(subject, event=index < 4, graphs={name: subject.graphs[name] for name in modalities[index]})
+        for index, subject in enumerate(subjects)
+    ]
+    assert set(Counter(crossfit._strata(subjects, 2)).values()) == {2}
+    cross = cross_fitted_embeddings("mean", aggregators["mean"].settings(), TRAINING, subjects, 0, 3)
+    assert np.isfinite(cross.risk).all()
 
 
 def test_a_modality_that_few_have_costs_nobody_the_other(cohort_maker):

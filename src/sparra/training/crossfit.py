@@ -86,7 +86,7 @@ def cross_fitted_embeddings(
     target = outer.predict(subjects, with_importance=False)
     embedding, present = target.embedding.copy(), target.present.copy()
     risk = np.full(len(subjects), target.risk.mean())
-    for inside, held_out in _stratified(_strata(subjects), inner_folds, seed):
+    for inside, held_out in _stratified(_strata(subjects, inner_folds), inner_folds, seed):
         training = [subjects[index] for index in inside]
         inner = fit_aggregator(name, aggregator_settings, single, training, seed)
         # A rare modality may be absent from an inner training part: whoever has no other cannot be predicted.
@@ -104,13 +104,14 @@ def cross_fitted_embeddings(
     return CrossFitted(np.where(present, embedding, 0).astype(np.float32), present, risk)
 
 
-def _strata(subjects: Sequence[SubjectData]) -> NDArray[np.str_]:
+def _strata(subjects: Sequence[SubjectData], n_folds: int) -> NDArray[np.str_]:
     """Return event and modalities of each subject; strata too rare to share out are joined by event alone."""
     full = [f"{subject.event} {sorted(subject.graphs)}" for subject in subjects]
     counts = Counter(full)
-    return np.array(
-        [name if counts[name] > 1 else str(subject.event) for name, subject in zip(full, subjects, strict=True)]
-    )
+    by_event = [str(subject.event) for subject in subjects]
+    names = [name if counts[name] > 1 else event for name, event in zip(full, by_event, strict=True)]
+    # scikit-learn refuses strata of which none has a member for every fold; of the events there are enough.
+    return np.array(names if max(Counter(names).values()) >= n_folds else by_event)
 
 
 def _stratified(
