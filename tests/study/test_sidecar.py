@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from sparra.files import sha256_of
 from sparra.study import sidecar
 from sparra.study.sidecar import is_current, make_key, mark_done, sidecar_path
 
@@ -32,6 +33,30 @@ def test_a_touched_but_unchanged_input_is_still_current(files: tuple[Path, Path]
     source, output = files
     os.utime(source, (1, 1))
     assert current(source, output)
+
+
+def test_an_input_that_was_moved_is_read_once_and_not_by_every_later_run(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = files
+    moved = source.rename(source.with_name("moved.nii"))
+    read: list[Path] = []
+    monkeypatch.setattr(sidecar, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+
+    def looked_at(times: int, renew: bool) -> bool:
+        sidecar._sha256_once.cache_clear()  # As in a process of its own.
+        return all(is_current(output, "extract", {"image": moved}, {"patch": 8}, renew) for _ in range(times))
+
+    assert looked_at(3, renew=False)
+    assert read == [moved]
+    before = sidecar_path(output).read_bytes()
+    assert looked_at(3, renew=True)
+    assert read == [moved] * 2
+    assert sidecar_path(output).read_bytes() != before
+    assert looked_at(3, renew=False)
+    assert read == [moved] * 2
+    moved.write_bytes(b"Voxels")
+    assert not looked_at(1, renew=True)
 
 
 def test_without_sidecar_or_with_a_cut_output_nothing_is_done(files: tuple[Path, Path]) -> None:

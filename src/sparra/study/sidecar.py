@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,14 @@ REVISION_OF_STAGE = {"extract": 3, "robustness": 3, "train": 2, "evaluate": 2, "
 
 def fingerprint(path: Path) -> dict[str, Any]:
     """Return what identifies a content: sha256; size and time of change spare a second hashing."""
-    return {"path": str(path), **_stamp(path), "sha256": sha256_of(path)}
+    stamp = _stamp(path)
+    return {"path": str(path), **stamp, "sha256": _sha256_once(path, tuple(stamp.items()))}
+
+
+@lru_cache(maxsize=2**16)
+def _sha256_once(path: Path, _stamp: tuple[tuple[str, int | str], ...]) -> str:
+    """Return the hash of a content that `_stamp` tells apart; a slide is read once a process, however often asked."""
+    return sha256_of(path)
 
 
 def make_key(stage: str, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> Key:
@@ -65,8 +72,21 @@ def sidecar_path(output: Path) -> Path:
     return output.with_name(output.name + ".done.json")
 
 
-def is_current(output: Path, stage: str, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> bool:
-    """Tell whether `output` is complete and was made from just these inputs and parameters."""
+def is_current(
+    output: Path, stage: str, inputs: Mapping[str, Path], parameters: Mapping[str, Any], renew: bool = False
+) -> bool:
+    """Tell whether `output` is complete and was made from just these inputs and parameters.
+
+    Parameters
+    ----------
+    output : Path
+    stage : str
+    inputs : mapping of str to Path
+    parameters : mapping
+    renew : bool
+        Whether to note where inputs lie now that were moved or touched, else they are hashed again the next time too.
+        For the run that holds the study's lock alone: nobody may be at work on `output`.
+    """
     sidecar = sidecar_path(output)
     if not output.exists() or not sidecar.exists():
         return False
@@ -74,7 +94,12 @@ def is_current(output: Path, stage: str, inputs: Mapping[str, Path], parameters:
         done = read_json(sidecar)
         same = done["stage"] == stage and done["versions"] == _versions(stage)
         same = same and done["parameters"] == dict(parameters) and done["output"] == _stamp(output)["size"]
-        return same and _same_inputs(done["inputs"], inputs)
+        if not same or not _same_inputs(done["inputs"], inputs):
+            return False
+        if renew and not all(_is_unmoved(done["inputs"][name], path) for name, path in inputs.items()):
+            found = {name: fingerprint(path) for name, path in sorted(inputs.items())}
+            write_json(sidecar, {**done, "inputs": found})
+        return True
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -95,11 +120,14 @@ def _same_inputs(known: Mapping[str, Any], inputs: Mapping[str, Path]) -> bool:
     for name, path in inputs.items():
         if not path.exists():
             return False
-        stamp = _stamp(path)
-        unchanged = known[name]["path"] == str(path) and all(known[name].get(k) == stamp[k] for k in stamp)
-        if not unchanged and known[name]["sha256"] != sha256_of(path):
+        if not _is_unmoved(known[name], path) and known[name]["sha256"] != fingerprint(path)["sha256"]:
             return False
     return True
+
+
+def _is_unmoved(known: Mapping[str, Any], path: Path) -> bool:
+    stamp = _stamp(path)
+    return bool(known["path"] == str(path) and all(known.get(key) == value for key, value in stamp.items()))
 
 
 def _stamp(path: Path) -> dict[str, int | str]:

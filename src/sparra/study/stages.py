@@ -34,7 +34,7 @@ GraphIndex = dict[str, dict[str, str]]
 
 def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, track: Track) -> list[Problem]:
     """Write the bag of every image that has none yet, or whose file or settings have changed."""
-    pending = [image for image in cohort.images if not bag_is_current(settings, image, layout)]
+    pending = [image for image in cohort.images if not bag_is_current(settings, image, layout, renew=True)]
     items = [
         Item(
             image.subject_id,
@@ -84,11 +84,11 @@ def _by_place(pictures: Sequence[tuple[str, Path]]) -> dict[str, Path]:
     return {f"{place:02d} {caption}": path for place, (caption, path) in enumerate(pictures)}
 
 
-def bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout) -> bool:
-    """Tell whether an image's bag is there and made from the file and settings as they are."""
+def bag_is_current(settings: StudySettings, image: ImageRecord, layout: StudyLayout, renew: bool = False) -> bool:
+    """Tell whether an image's bag is there and made from the file and settings as they are; see `is_current`."""
     parameters = parameters_of(image, settings.ct, settings.slide, settings.bags)
     inputs = inputs_of(image, settings.slide, settings.bags)
-    return is_current(layout.bag(image.modality, image.key), "extract", inputs, parameters)
+    return is_current(layout.bag(image.modality, image.key), "extract", inputs, parameters, renew)
 
 
 def extracted(settings: StudySettings, cohort: Cohort, layout: StudyLayout) -> dict[Modality, set[str]]:
@@ -123,7 +123,7 @@ def build_graphs(
         (subject_id, modality): _graph_item(settings, layout, subject_id, modality, keys)
         for (subject_id, modality), keys in sorted(bags.items())
     }
-    items = [item for item in work.values() if not _graph_is_current(item)]
+    items = [item for item in work.values() if not _graph_is_current(item, renew=True)]
     problems = [problem for _, problem in odd]
     problems += run_items("graph", write_subject_graph, items, settings.n_workers, track)
     current = {key: item.arguments[-1] for key, item in work.items() if _graph_is_current(item)}
@@ -141,9 +141,10 @@ def _graph_item(
     return Item(subject_id, f"{modality} graph of subject {subject_id}", arguments)
 
 
-def _graph_is_current(item: Item) -> bool:
+def _graph_is_current(item: Item, renew: bool = False) -> bool:
     layout, modality, keys, settings, output = item.arguments
-    return is_current(output, "graph", _graph_inputs(layout, modality, keys), _graph_parameters(settings, modality))
+    inputs, parameters = _graph_inputs(layout, modality, keys), _graph_parameters(settings, modality)
+    return is_current(output, "graph", inputs, parameters, renew)
 
 
 def stored_kind(bag: Path) -> Mapping[str, Any]:
