@@ -76,16 +76,17 @@ def picture(state: "StudyState") -> RenderableType:
         parts.append("Start it again: what is done is not done again.")
     if state.lines_left_out:
         parts.append(f"{state.lines_left_out} lines of manifest.jsonl are not this version's and left out.")
-    parts += _lines("running", [i for i in state.items if i.status == "running"], state.changed)
-    parts += _lines("failed", [i for i in state.items if i.error and i.status not in ("running", "done")], None)
+    parts += _lines("running", [i for i in state.items if i.status == "running"])
+    parts += _lines("to be tried again", [i for i in state.items if i.status == "again"])
+    parts += _lines("failed", [i for i in state.items if i.error and i.status not in ("running", "again", "done")])
     return Group(*parts)
 
 
-def _lines(title: str, items: "list[ItemState]", now: float | None) -> list[str]:
+def _lines(title: str, items: "list[ItemState]") -> list[str]:
     lines = []
     for item in items[:SHOWN]:
         who = f"{item.subject_id} " if item.subject_id else ""
-        what = f"{_time(max(0.0, time.time() - item.since))}" if now is not None else item.error
+        what = _time(max(0.0, time.time() - item.since)) if item.status == "running" else item.error
         lines.append(escape(f"  {item.stage}: {who}{item.where}: {what} (attempt {item.attempts})"))
     more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return [f"{title}:", *lines, *more] if items else []

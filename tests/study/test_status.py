@@ -99,6 +99,18 @@ def test_a_run_that_was_cut_off_is_told_with_what_failed(tmp_path: Path, sparra:
     assert "S1.nii.gz" not in printed
 
 
+def test_what_is_to_be_tried_again_has_not_failed(tmp_path: Path, sparra: Sparra) -> None:
+    with study_lock(tmp_path), Manifest(tmp_path) as manifest:
+        manifest.begin_run("2 workers on this machine")
+        manifest.begin_stage("extract", 1)
+        manifest.started("extract", "S1", "ct-1.nii.gz", 1)
+        manifest.ended("extract", "S1", "ct-1.nii.gz", 1, Outcome("died", "the worker process died"), final=False)
+        code, printed = sparra("status", tmp_path)
+    assert code == 0
+    assert printed.endswith("to be tried again:\n  extract: S1 ct-1.nii.gz: the worker process died (attempt 1)\n")
+    assert "failed:" not in printed
+
+
 def test_the_last_run_alone_is_told(tmp_path: Path, sparra: Sparra) -> None:
     later = [line(4000, "run", host="vm", pid=2, engine="this process"), line(4001, "stage", stage="extract", items=1)]
     write(tmp_path, [*BY_HAND, *later, item(4002, "started", "S2", 1), line(4003, "end", error="UserError")])
