@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,20 @@ from PIL import Image
 from safetensors.numpy import load_file
 from tests.study.test_run import bags_study
 
+from sparra.cohort.check import Cohort
 from sparra.cohort.splits import read_folds
+from sparra.cohort.tables import ImageRecord
+from sparra.files import write_json
 from sparra.graphs.store import read_graph
+from sparra.maps.out_of_fold import FILE
+from sparra.study import maps
+from sparra.study.arms import Arm
 from sparra.study.layout import StudyLayout
-from sparra.study.maps import FILES
+from sparra.study.maps import FILES, _work_of
 from sparra.study.planted import Planted, covered_share
-from sparra.study.trust import planted_table
+from sparra.study.settings import StudySettings
+from sparra.study.sidecar import make_key, mark_done
+from sparra.study.trust import _key_parts, _output, planted_table
 
 
 def test_covered_share_counts_pixels() -> None:
@@ -97,6 +106,30 @@ def check_truth(study: Any, layout: StudyLayout, row: pd.Series) -> None:
     assert found is not None
     assert 0 < found.mean() < 1
     assert found.mean() == pytest.approx(truth.mean(), abs=0.25)
+
+
+def test_maps_of_new_models_do_not_carry_the_verdict_on_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"cohort": {"subjects": "s.csv", "images": "i.csv", "time_unit": "days"}, "output": str(tmp_path)}
+    settings, layout = StudySettings.model_validate(content), StudyLayout(tmp_path)
+    arm = Arm("ct", "sparra", (layout.model("ct", "sparra", 0),))
+    write_json(arm.folders[0] / "model.json", {"risk_scales": [[0.0, 1.0]]})
+    write_json(arm.folders[0] / FILE, {})
+    write_json(_output(layout, arm), {"ct": {"verdict": "trusted", "sentence": "Blanking matters."}})
+    mark_done(_output(layout, arm), make_key("maps", *_key_parts(settings, layout, arm)))
+    image = ImageRecord("S1", "ct", tmp_path / "ct.nii", None, None, None, None, 2, "ct.nii")
+    monkeypatch.setattr(maps, "out_of_fold_scores", lambda *_: object())
+    monkeypatch.setattr(maps, "read_graph", lambda _: SimpleNamespace(images=(image.key,)))
+
+    def verdicts() -> list[str]:
+        cohort = Cohort((), (image,), (), ("S1",), "days")
+        index = {"S1": {"ct": "graphs/ct/S1.safetensors"}}
+        return [work.label.verdict for work in _work_of(settings, cohort, layout, index, arm, ["S1"])]
+
+    assert verdicts() == ["trusted"]
+    write_json(arm.folders[0] / "model.json", {"risk_scales": [[0.5, 1.0]]})
+    assert verdicts() == ["untested"]
 
 
 def test_features_without_positions_are_one_sentence_and_no_failures(

@@ -130,10 +130,11 @@ def flow_of(
     if used is None:
         used = {m: {i.subject_id for i in cohort.images if i.modality == m} for m in MODALITIES}
     anywhere = set().union(*used.values())
+    problems: dict[str, list[Problem]] = defaultdict(list)
+    for problem in (*cohort.problems, *failures):
+        problems[problem.subject_id].append(problem)
     excluded = [
-        _exclusion(subject_id, [p for p in (*cohort.problems, *failures) if p.subject_id == subject_id])
-        for subject_id in cohort.listed
-        if subject_id not in anywhere
+        _exclusion(subject_id, problems[subject_id]) for subject_id in cohort.listed if subject_id not in anywhere
     ]
     return {
         "subjects_in": len(cohort.listed),

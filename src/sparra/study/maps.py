@@ -42,7 +42,7 @@ from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done, sidecar_path
 from sparra.study.stages import GraphIndex
-from sparra.study.trust import check_maps, label_for
+from sparra.study.trust import check_maps, current_label
 from sparra.study.undrawn import find_undrawable, undrawn_sentences, write_undrawn
 
 # File columns of the index, and the file's name in an image's folder.
@@ -158,16 +158,16 @@ def _work_of(
     """List the images of those subjects that were in some test part of the arm."""
     work = []
     records = {image.key: image for image in cohort.images}
+    labels = {modality: current_label(settings, layout, arm, modality) for modality in arm.image_modalities}
     for subject_id in subjects:
         for modality in arm.image_modalities:
             path = index.get(subject_id, {}).get(modality)
             if path is None or out_of_fold_scores(arm.folders, modality, subject_id) is None:
                 continue
-            label = label_for(layout, arm, modality)
             graph = layout.root / path
             for key in read_graph(graph).images:
                 bag, folder = layout.bag(modality, key), layout.map_files(arm.modality, arm.aggregator, key)
-                chosen = settings.maps
+                label, chosen = labels[modality], settings.maps
                 work.append(MapWork(arm, modality, subject_id, records[key], graph, bag, folder, label, chosen))
     return work
 

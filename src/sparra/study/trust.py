@@ -77,16 +77,13 @@ def check_maps(
     return problems
 
 
-def label_for(layout: StudyLayout, arm: Arm, modality: Modality) -> MapLabel:
-    """Return the words that this aggregation's maps of a modality carry; untested where no check is there."""
-    path = _output(layout, arm)
-    found = read_json(path).get(modality) if path.exists() else None
-    return MapLabel(arm.title, found["verdict"], found["sentence"]) if found else MapLabel(arm.title)
-
-
 def current_label(settings: StudySettings, layout: StudyLayout, arm: Arm, modality: Modality) -> MapLabel:
-    """Return the same words, untested also where the check is of other models than the study now has."""
-    return label_for(layout, arm, modality) if _is_checked(settings, layout, arm) else MapLabel(arm.title)
+    """Return the words that this aggregation's maps of a modality carry.
+
+    They are called untested where there is no check, or one of other models than the study now has.
+    """
+    found = read_json(_output(layout, arm)).get(modality) if _is_checked(settings, layout, arm) else None
+    return MapLabel(arm.title, found["verdict"], found["sentence"]) if found else MapLabel(arm.title)
 
 
 def planted_table(layout: StudyLayout) -> pd.DataFrame:
