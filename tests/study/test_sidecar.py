@@ -59,6 +59,21 @@ def test_an_input_that_was_moved_is_read_once_and_not_by_every_later_run(
     assert not looked_at(1, renew=True)
 
 
+def test_an_input_that_cannot_be_looked_at_is_out_of_date_and_no_error(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = files
+    stat = Path.stat
+
+    def refused(path: Path, **options: bool) -> os.stat_result:
+        if path == source:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    assert not current(source, output)
+
+
 def test_without_sidecar_or_with_a_cut_output_nothing_is_done(files: tuple[Path, Path]) -> None:
     source, output = files
     output.write_bytes(b"feat")

@@ -102,6 +102,8 @@ def is_current(
         return True
     except (ValueError, KeyError, TypeError):
         return False
+    except OSError:  # An input that cannot be looked at now costs its own item, which tells why, and no other.
+        return False
 
 
 def begin(output: Path) -> None:
