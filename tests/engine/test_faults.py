@@ -156,8 +156,7 @@ def test_workers_that_go_while_the_last_items_are_at_work_are_missed() -> None:
         engine = DaskEngine(client, 1, "a scheduler", 1.5, said.append)
         engine.submit(Task(time.sleep, (0.0,)), Attempt(0))
         with pytest.raises(UserError, match="no worker has been there"):
-            for _ in range(8):  # All are handed over: the loop asks for nothing but how they ended.
-                engine.ended()
+            [engine.ended() for _ in range(8)]  # All are handed over: the loop asks for nothing but how they ended.
         assert said == ["waiting for workers"]
 
 

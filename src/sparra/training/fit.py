@@ -42,8 +42,8 @@ def fit_aggregator(
 ) -> FittedAggregator:
     """Train one aggregator on `subjects`; scalers are fitted on them too.
 
-    Equal seed, subjects, machine and thread count give equal weights; torch's global generator is left as it
-    was.
+    On the CPU equal seed, subjects, machine and thread count give equal weights; a GPU adds in no fixed order.
+    torch's global generator is left as it was.
 
     Parameters
     ----------
