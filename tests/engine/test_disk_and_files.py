@@ -4,12 +4,21 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from benchmarks.engines import differences
 from tests.engine.conftest import BagStudy
+
+from sparra.cohort.tables import ImageRecord
+from sparra.engine.start import SAME, what_worker_is
+from sparra.study import stages
+from sparra.study.run import run_study
+from sparra.study.settings import read_study
+from sparra.study.sidecar import PACKAGES_OF_STAGE
 
 Resize = Callable[[str], None]
 
@@ -109,3 +118,29 @@ def test_of_two_runs_started_at_once_one_works_and_the_other_is_refused(undistur
     refused = next(words for run, words in zip(runs, told, strict=True) if run.returncode == 2)
     assert "another run is at work in this folder (process" in refused
     assert differences(undisturbed.contents, study.contents) == []
+
+
+def test_an_image_that_changes_while_it_is_read_leaves_its_subject_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = BagStudy(tmp_path / "study", 4)
+    whole = stages.extract_image
+
+    def extract(image: ImageRecord, *rest: Any) -> None:
+        whole(image, *rest)
+        if image.subject_id == study.id(1):  # As of a download that went on.
+            image.path.write_bytes(image.path.read_bytes() + b"more")
+
+    monkeypatch.setattr(stages, "extract_image", extract)
+    settings = read_study(study.file, {"engine": "serial"})
+    outcome = run_study(settings, lambda items, *_: items, "extract", lambda _: None)
+    told = "the file changed while it was worked on"
+    assert [(row["subject_id"], row["what"]) for row in outcome.flow["excluded"]] == [(study.id(1), told)]
+    assert [(problem.subject_id, problem.what) for problem in outcome.problems] == [(study.id(1), told)]
+    monkeypatch.undo()
+    assert run_study(settings, lambda items, *_: items, "extract", lambda _: None).problems == ()
+
+
+def test_workers_are_asked_for_the_versions_that_decide_what_is_up_to_date() -> None:
+    assert set().union(*PACKAGES_OF_STAGE.values()) <= set(SAME)
+    assert what_worker_is(".")["scikit-survival"] == version("scikit-survival")

@@ -16,8 +16,12 @@ from sparra.errors import UserError
 LOOPBACK = "127.0.0.1"
 DASHBOARD_PORT = 8787
 SECONDS_TO_CONNECT = 20
-# What must be alike here and on the workers, or their numbers may differ.
-SAME = ("sparra", "numpy", "scipy", "torch")
+# What must be alike here and on the workers, or their numbers may differ, and what they made be taken for out of date.
+SAME = (
+    *("sparra", "numpy", "scipy", "torch", "numba", "scikit-image", "scikit-learn", "scikit-survival"),
+    *("simpleitk", "openslide-python", "openslide-bin", "pillow", "tifffile", "matplotlib", "highdicom"),
+    *("h5py", "zarr"),
+)
 
 
 @contextmanager

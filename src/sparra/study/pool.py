@@ -21,6 +21,8 @@ from sparra.study.manifest import Manifest
 # With less than this left in the study's folder a stage that met a full disk goes no further.
 LEAST_FREE_BYTES = 64 * 2**20
 
+CHANGED = "the file changed while it was worked on"
+
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
@@ -87,7 +89,12 @@ def open_session(settings: EngineSettings, folder: Path, say: Callable[[str], No
 
 
 def run_items(
-    stage: str, function: Callable[..., Any], items: Sequence[Item], workers: int, track: Track
+    stage: str,
+    function: Callable[..., Any],
+    items: Sequence[Item],
+    workers: int,
+    track: Track,
+    is_made: Callable[[Item], bool] | None = None,
 ) -> list[Problem]:
     """Call `function` on the arguments of every item.
 
@@ -102,6 +109,8 @@ def run_items(
         Number of processes where no session is open; 1 works in this process.
     track : callable
         ``track(iterable, label, total)`` draws progress.
+    is_made : callable, optional
+        Whether what an item that is done was to write is up to date, where files from elsewhere could change meanwhile.
 
     Returns
     -------
@@ -113,12 +122,13 @@ def run_items(
     UserError
         If the disk of the study is full, or a scheduler went away.
     """
-    outcomes = outcomes_of(stage, function, items, workers, track)
-    return [
-        problem_from(stage, item, outcome)
-        for item, outcome in zip(items, outcomes, strict=True)
-        if outcome.status != "done"
-    ]
+    problems = []
+    for item, outcome in zip(items, outcomes_of(stage, function, items, workers, track), strict=True):
+        if outcome.status != "done":
+            problems.append(problem_from(stage, item, outcome))
+        elif is_made is not None and not is_made(item):
+            problems.append(Problem(CHANGED, item.where, "Wait until it is whole", item.subject_id, stage=stage))
+    return problems
 
 
 def outcomes_of(

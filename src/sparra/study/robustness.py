@@ -64,7 +64,10 @@ def _measure(settings: StudySettings, layout: StudyLayout, track: Track) -> list
         for image in images
     ]
     pending = [item for item in items if not _is_current(*item.arguments)]
-    problems = [*cohort.problems, *run_items("robustness", measure_image, pending, settings.n_workers, track)]
+    failed = run_items(
+        "robustness", measure_image, pending, settings.n_workers, track, lambda item: _is_current(*item.arguments)
+    )
+    problems = [*cohort.problems, *failed]
     measured = [item.arguments[-1] for item in items if _is_current(*item.arguments)]
     _write_icc(layout, measured)
     return problems

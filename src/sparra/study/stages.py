@@ -49,7 +49,11 @@ def extract_bags(settings: StudySettings, cohort: Cohort, layout: StudyLayout, t
         )
         for image in pending
     ]
-    problems = run_items("extract", extract_image, items, settings.n_workers, track)
+
+    def is_made(item: Item) -> bool:
+        return bag_is_current(settings, item.arguments[0], layout)
+
+    problems = run_items("extract", extract_image, items, settings.n_workers, track, is_made)
     return problems + _gather_pictures(settings, cohort, layout, track)
 
 
