@@ -11,17 +11,19 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from tests.study.test_run import bags_study
 
 from sparra.cohort.check import Cohort
 from sparra.cohort.splits import read_folds
 from sparra.cohort.tables import ImageRecord
+from sparra.errors import UserError
 from sparra.files import write_json
 from sparra.graphs.store import read_graph
 from sparra.maps.out_of_fold import FILE
-from sparra.study import maps
-from sparra.study.arms import Arm
+from sparra.study import arms, maps
+from sparra.study.arms import Arm, out_of_fold_subjects
 from sparra.study.layout import StudyLayout
 from sparra.study.maps import FILES, _work_of
 from sparra.study.planted import Planted, covered_share
@@ -115,11 +117,10 @@ def test_maps_of_new_models_do_not_carry_the_verdict_on_the_old(
     settings, layout = StudySettings.model_validate(content), StudyLayout(tmp_path)
     arm = Arm("ct", "sparra", (layout.model("ct", "sparra", 0),))
     write_json(arm.folders[0] / "model.json", {"risk_scales": [[0.0, 1.0]]})
-    write_json(arm.folders[0] / FILE, {})
+    save_file({"ct/S1": np.ones(3, np.float32)}, arm.folders[0] / FILE)
     write_json(_output(layout, arm), {"ct": {"verdict": "trusted", "sentence": "Blanking matters."}})
     mark_done(_output(layout, arm), make_key("maps", *_key_parts(settings, layout, arm)))
     image = ImageRecord("S1", "ct", tmp_path / "ct.nii", None, None, None, None, 2, "ct.nii")
-    monkeypatch.setattr(maps, "out_of_fold_scores", lambda *_: object())
     monkeypatch.setattr(maps, "read_graph", lambda _: SimpleNamespace(images=(image.key,)))
 
     def verdicts() -> list[str]:
@@ -130,6 +131,28 @@ def test_maps_of_new_models_do_not_carry_the_verdict_on_the_old(
     assert verdicts() == ["trusted"]
     write_json(arm.folders[0] / "model.json", {"risk_scales": [[0.5, 1.0]]})
     assert verdicts() == ["untested"]
+
+
+def test_each_model_s_file_is_opened_once_for_all_subjects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{kind}{modality}/S{n}" for kind in ("", "sd/") for modality in ("ct", "slide") for n in range(40)]
+    save_file({name: np.ones(1, np.float32) for name in names}, tmp_path / FILE)
+    assert out_of_fold_subjects(tmp_path) == {(modality, f"S{n}") for modality in ("ct", "slide") for n in range(40)}
+    opened: list[Path] = []
+    monkeypatch.setattr(arms, "safe_open", lambda path, **options: opened.append(path) or safe_open(path, **options))
+    monkeypatch.setattr(maps, "read_graph", lambda _: SimpleNamespace(images=()))
+    content = {"cohort": {"subjects": "s.csv", "images": "i.csv", "time_unit": "days"}, "output": str(tmp_path)}
+    index = {f"S{n}": {"ct": "graph", "slide": "graph"} for n in range(40)}
+    settings, layout = StudySettings.model_validate(content), StudyLayout(tmp_path)
+    cohort = Cohort((), (), (), tuple(index), "days")
+    assert _work_of(settings, cohort, layout, index, Arm("joint", "sparra", (tmp_path,)), sorted(index)) == []
+    assert opened == [tmp_path / FILE]
+
+
+def test_a_damaged_file_of_importance_ends_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"not safetensors")
+    with pytest.raises(UserError, match="the importance cannot be read"):
+        out_of_fold_subjects(tmp_path)
+    assert out_of_fold_subjects(tmp_path / "absent") == set()
 
 
 def test_features_without_positions_are_one_sentence_and_no_failures(

@@ -4,7 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from sparra.cohort.splits import Folds
+from sparra.errors import UserError
+from sparra.maps.out_of_fold import FILE
 from sparra.modality import MODALITIES, Modality
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import is_trained, methods_of
@@ -42,6 +46,27 @@ class Arm:
     def title(self) -> str:
         """Name of its maps."""
         return f"Importance by {NAMES.get(self.aggregator, self.aggregator)} on {ON[self.modality]}, out-of-fold"
+
+
+def out_of_fold_subjects(folder: Path) -> set[tuple[str, str]]:
+    """Return modality and id of every subject whose importance a model's file holds: those of its test part.
+
+    Of all at once, since opening the file takes time by the number of subjects in it. Without a file there is none.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return set()
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            parts = [name.partition("/") for name in tensors.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"the importance cannot be read ({error})", path, "Train this fold again") from None
+    return {(modality, subject_id) for modality, _, subject_id in parts if modality in MODALITIES}
 
 
 def arms_of(

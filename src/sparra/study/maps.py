@@ -36,7 +36,7 @@ from sparra.maps.volume import CtSource, open_ct, score_volume, write_nifti
 from sparra.modality import Modality
 from sparra.pathology.slide import Slide
 from sparra.report.maps import draw_ct_map, draw_slide_map
-from sparra.study.arms import Arm, arms_of
+from sparra.study.arms import Arm, arms_of, out_of_fold_subjects
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.settings import StudySettings
@@ -131,18 +131,18 @@ def write_maps(
         return []
     arms = arms_of(settings, layout, index_path, index, folds)
     problems = check_maps(settings, layout, index, arms, track) if settings.maps.trust else []
-    wanted = settings.maps.subjects or sorted(index)
-    work = [each for arm in arms for each in _work_of(settings, cohort, layout, index, arm, wanted)]
-    undrawable = find_undrawable(work)
-    drawn = [each for each in work if each.bag not in undrawable and not each.current]
-    items = [Item(each.subject_id, str(each.folder), (each,)) for each in drawn]
-    problems += run_items("maps", write_image_maps, items, settings.n_workers, track)
     # What earlier runs wrote of other subjects and aggregations stays listed as long as it is up to date.
     everything = arms_of(settings, layout, index_path, index, folds, all_trained=True)
     known = [each for arm in everything for each in _work_of(settings, cohort, layout, index, arm, sorted(index))]
+    undrawable = find_undrawable(known)
+    wanted = set(settings.maps.subjects or index)
+    work = [each for each in known if each.arm in arms and each.subject_id in wanted]
+    drawn = [each for each in work if each.bag not in undrawable and not each.current]
+    items = [Item(each.subject_id, str(each.folder), (each,)) for each in drawn]
+    problems += run_items("maps", write_image_maps, items, settings.n_workers, track)
     rows = [_index_row(layout, each) for each in known if each.present]
     table = pd.DataFrame(rows, columns=INDEX_COLUMNS)
-    write_undrawn(layout.map_undrawn, known, find_undrawable(known))
+    write_undrawn(layout.map_undrawn, known, undrawable)
     write_text(layout.map_index, table.to_csv(index=False, lineterminator="\n"))
     return problems
 
@@ -158,11 +158,12 @@ def _work_of(
     """List the images of those subjects that were in some test part of the arm."""
     work = []
     records = {image.key: image for image in cohort.images}
+    tested = set().union(*(out_of_fold_subjects(folder) for folder in arm.folders))
     labels = {modality: current_label(settings, layout, arm, modality) for modality in arm.image_modalities}
     for subject_id in subjects:
         for modality in arm.image_modalities:
             path = index.get(subject_id, {}).get(modality)
-            if path is None or out_of_fold_scores(arm.folders, modality, subject_id) is None:
+            if path is None or (modality, subject_id) not in tested:
                 continue
             graph = layout.root / path
             for key in read_graph(graph).images:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from sparra.cohort.problems import Problem
 from sparra.files import read_json, write_json, write_text
@@ -22,7 +21,7 @@ from sparra.maps.out_of_fold import FILE, out_of_fold_scores
 from sparra.maps.scores import NodeScores, patch_importance
 from sparra.maps.trust import Check, check_over_subjects, verdict_of, verdict_sentence
 from sparra.modality import Modality
-from sparra.study.arms import Arm
+from sparra.study.arms import Arm, out_of_fold_subjects
 from sparra.study.layout import StudyLayout
 from sparra.study.planted import Planted
 from sparra.study.pool import Item, Track, run_items
@@ -143,12 +142,8 @@ def check_arm(settings: StudySettings, layout: StudyLayout, index: GraphIndex, a
 
 def _chosen(settings: StudySettings, arm: Arm) -> set[str]:
     """Draw the subjects that are looked at from all those that some model was tested on."""
-    tested: set[str] = set()
-    for folder in arm.folders:
-        with safe_open(folder / FILE, framework="numpy") as tensors:
-            names = [name.partition("/") for name in tensors.keys()]  # noqa: SIM118
-        tested |= {subject_id for modality, _, subject_id in names if modality in arm.image_modalities}
-    ids = np.array(sorted(tested))
+    everyone = set().union(*(out_of_fold_subjects(folder) for folder in arm.folders))
+    ids = np.array(sorted({subject_id for modality, subject_id in everyone if modality in arm.image_modalities}))
     order = np.random.default_rng([9, settings.seed]).permutation(len(ids))
     return set(ids[order[: settings.maps.trust_subjects]].tolist())
 
@@ -173,9 +168,7 @@ def _check_model(
     figures: Mapping[Modality, _Figures],
 ) -> None:
     """Try deletion, insertion and the agreement of seeds on those subjects that this model never saw."""
-    with safe_open(folder / FILE, framework="numpy") as tensors:
-        tested = {name.partition("/")[2] for name in tensors.keys() if not name.startswith("sd/")}  # noqa: SIM118
-    subjects = sorted(tested & chosen)
+    subjects = sorted({subject_id for _, subject_id in out_of_fold_subjects(folder)} & chosen)
     if not subjects:
         return
     fitted = FittedAggregator.load(folder)
