@@ -106,7 +106,9 @@ def _predict(bundle: Bundle, request: Request, layout: StudyLayout, track: Track
     settings = _settings_of(bundle, request, layout)
     write_json(layout.settings, _record(bundle, request, settings))
     cohort = _checked(bundle, settings, layout, track)
-    problems = list(cohort.problems) + extract_bags(settings, cohort, layout, track)
+    # The table of subjects is our own: whoever has no image left in it has a problem of that image.
+    listed = [problem for problem in cohort.problems if problem.where != str(settings.cohort.subjects)]
+    problems = listed + extract_bags(settings, cohort, layout, track)
     cohort, refused, remarks = _of_right_kind(bundle, settings, cohort, layout)
     index, failed = build_graphs(settings, cohort, layout, track)
     problems += refused + failed
@@ -239,6 +241,10 @@ def _remarks(outcome: CohortOutcome, prediction: CohortPrediction, row: int) -> 
         known = {modality: share for modality, share in shares.items() if not np.isnan(share)}
         least = min(known, key=lambda modality: known[modality])
         said.append(f"{least}: unlike the training images, {known[least]:.1%} of training subjects lie as far out")
+    if prediction.extrapolated[row]:
+        risk = prediction.risk[row]
+        side = "above" if risk > 0 else "below"
+        said.append(f"its risk lies {abs(risk):.3g} SDs {side} the training's cut: the model extrapolates")
     lost = [problem for problem in outcome.problems if problem.subject_id == name]
     said += [f"left out: {problem.what}" for problem in lost]
     return "; ".join(said)

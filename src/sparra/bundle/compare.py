@@ -15,7 +15,7 @@ LARGEST_RATIO = 2**0.25
 # How far outside the training range a scan's own resolution may lie before it is refused.
 LARGEST_STEP_OUTSIDE = 2**0.5
 _ROUNDING = 1.02
-_UNITS = {"pixel_mm": "mm in the plane", "slice_mm": "mm between slices", "mpp": "µm per pixel at level 0"}
+SOURCE_UNITS = {"pixel_mm": "mm in the plane", "slice_mm": "mm between slices", "mpp": "µm per pixel at level 0"}
 
 
 class Difference(NamedTuple):
@@ -72,7 +72,7 @@ def _resolution(known: InputKind, source: Mapping[str, float]) -> list[Differenc
         outside = max(value / most, least / value)
         if outside > _ROUNDING:
             refused = outside > LARGEST_STEP_OUTSIDE
-            what = f"it has {value:.3g} {_UNITS.get(name, name)}, the training images {least:.3g} to {most:.3g}"
+            what = f"it has {value:.3g} {SOURCE_UNITS.get(name, name)}, the training images {least:.3g} to {most:.3g}"
             mend = "The model was not fitted to such images" if refused else "Take its prediction with care"
             found.append(Difference(what, mend, refused))
     return found

@@ -71,8 +71,14 @@ async function showImage(kind) {
   const legend = byId(`${kind}-legend`);
   legend.hidden = true;
   const layer = byId("layer").value;
-  const facts = await panes[kind].show(byId(`${kind}-which`).value, { ...state.method, layer });
+  const pane = panes[kind];
+  const shown = pane.show(byId(`${kind}-which`).value, { ...state.method, layer });
+  const turn = pane.turn;
+  const facts = await shown;
+  // Another image was asked for meanwhile: this one has nothing to say any more.
+  if (pane.turn !== turn) return;
   const highest = layer === "sd" ? facts?.heat?.highest_sd : facts?.heat?.highest;
+  byId(`${kind}-tools`).hidden = !facts;
   showVerdict(kind, facts?.heat ? state.method.verdicts[kind] : null);
   if (highest == null) return;
   legend.hidden = false;
