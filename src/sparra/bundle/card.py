@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sparra import RESEARCH_USE_ONLY
-from sparra.bundle.compare import SOURCE_UNITS
+from sparra.bundle.compare import SOURCE_UNITS, span
 from sparra.bundle.content import BundleContent, Figure, InputKind
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ def _figure(figure: Figure) -> str:
 
 
 def _range(name: str, least: float, most: float) -> str:
-    size = f"{least:.3g}" if f"{least:.3g}" == f"{most:.3g}" else f"{least:.3g} to {most:.3g}"
-    return f"{size} {SOURCE_UNITS.get(name, name)}"
+    return f"{span(least, most)} {SOURCE_UNITS.get(name, name)}"
 
 
 def _or_unknown(value: float | None) -> str:

@@ -105,7 +105,8 @@ def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
         raise UserError("no patient could be predicted", outcome.layout.failures, "See its rows")
     found = outcome.prediction
     high, unlike = int((found.group == "high").sum()), int(found.unlike.sum())
-    _say(f"{len(found.subject_ids)} patients, {high} of high risk by the training's cut: {outcome.table}")
+    n = len(found.subject_ids)
+    _say(f"{n} patient{'' if n == 1 else 's'}, {high} of high risk by the training's cut: {outcome.table}")
     far = int(found.extrapolated.sum())
     for number, what in ((unlike, "unlike the training images"), (far, f"more than {FAR_RISK:g} SDs from the cut")):
         if number:
@@ -117,7 +118,8 @@ def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
         _say(f"maps: {outcome.layout.root / 'maps'}")
     _say(f"model: {bundle.content.study}. {RESEARCH_USE_ONLY}")
     if outcome.problems:
-        _say(f"{len(outcome.problems)} problems, listed in {outcome.layout.failures}")
+        many = len(outcome.problems)
+        _say(f"{many} problem{'' if many == 1 else 's'}, listed in {outcome.layout.failures}")
         raise typer.Exit(1)
 
 

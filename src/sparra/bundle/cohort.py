@@ -23,6 +23,7 @@ from sparra.errors import UserError
 from sparra.files import atomic_path, write_json, write_text
 from sparra.graphs.store import GraphFiles
 from sparra.maps.settings import MapsSettings
+from sparra.modality import Modality
 from sparra.study.layout import StudyLayout
 from sparra.study.lock import study_lock
 from sparra.study.look import Looks
@@ -33,6 +34,7 @@ from sparra.study.stages import GraphIndex, bag_is_current, build_graphs, extrac
 from sparra.training.subjects import SubjectData
 
 _STAGE = "predict"
+_MANY: Mapping[Modality, str] = {"ct": "CTs", "slide": "slides"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _checked(bundle: Bundle, settings: StudySettings, layout: StudyLayout, track
 
     def look(image: ImageRecord) -> None:
         if image.modality not in known:
-            what = f"the bundle takes {' and '.join(known)} images"
+            what = f"the bundle takes {' and '.join(_MANY[name] for name in known)} alone"
             raise UserError(what, mend="Remove the row")
         looks.kind(image)
 

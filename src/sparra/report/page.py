@@ -128,7 +128,7 @@ def _content(
         "undrawn": undrawn_sentences(layout),
         "planted": planted_rows(layout),
         "patients": patients,
-        "drawn": any(not isinstance(shown, str) for patient in patients for shown in patient["maps"]),
+        "drawn": any(not isinstance(shown, str) for patient in patients for shown in patient.maps),
         "protocol": protocol_sentences(results),
         "checklist": checklist(results).to_dict("records"),
         "settings_yaml": as_yaml(dict(results.settings)),
