@@ -73,6 +73,16 @@ def test_one_bad_patient_never_stops_the_others(made: Bundle, tmp_path: Path) ->
     assert sorted(problem.subject_id for problem in outcome.problems) == sorted(wrong)
 
 
+def test_an_option_that_the_encoder_does_not_have_is_told_in_one_sentence(made: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        predicted(made, tmp_path / "new", {"A": slide(1)}, encoder_options={"ct": {"bin_widht": 3}, "slide": {}})
+    told = str(error.value)
+    assert told == (
+        "the bundle's settings with --encoder-option: ct: encoder_options: unknown key 'bin_widht'. "
+        "Did you mean 'bin_width_hu'?"
+    ), told
+
+
 def test_a_risk_far_from_the_cut_is_an_extrapolation(made: Bundle, tmp_path: Path) -> None:
     outcome = predicted(made, tmp_path / "new", {"A": slide(1), "B": slide(2), "C": slide(3)})
     assert outcome.prediction is not None

@@ -156,7 +156,8 @@ def _settings_of(bundle: Bundle, request: Request, layout: StudyLayout) -> Study
         values = stage.model_dump(mode="json")
         # An option that is not known is refused with the nearest valid name by the stage's settings.
         content[modality] = {**values, "encoder_options": {**values["encoder_options"], **given.get(modality, {})}}
-    return StudySettings.from_mapping(content, "the bundle's settings")
+    where = "the bundle's settings with --encoder-option" if any(given.values()) else "the bundle's settings"
+    return StudySettings.from_mapping(content, where)
 
 
 def _record(bundle: Bundle, request: Request, settings: StudySettings) -> dict[str, Any]:
