@@ -1,4 +1,5 @@
 import pytest
+from pydantic import Field, model_validator
 
 from sparra.errors import UserError
 from sparra.settings import Settings
@@ -29,6 +30,30 @@ def test_missing_keys_and_bad_values_are_all_told_at_once() -> None:
     assert told.startswith("study.yaml: ")
     assert "key 'name' is missing" in told
     assert "key 'epochs' is 'many'" in told
+
+
+class Whole(Settings):
+    options: dict[str, int] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> "Whole":
+        if self.options:
+            raise ValueError("options: unknown key 'a'. There is none to give.")
+        return self
+
+
+class Above(Settings):
+    part: Whole = Whole()
+
+
+def test_what_a_whole_section_is_blamed_for_is_told_without_the_section() -> None:
+    for kind, values, said in (
+        (Whole, {"options": {"a": 1}}, "options: unknown key 'a'. There is none to give."),
+        (Above, {"part": {"options": {"a": 1}}}, "part: options: unknown key 'a'. There is none to give."),
+    ):
+        with pytest.raises(UserError) as caught:
+            kind.from_mapping(values, "study.yaml")
+        assert str(caught.value) == f"study.yaml: {said}"
 
 
 def test_valid_settings_are_immutable() -> None:

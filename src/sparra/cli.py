@@ -108,6 +108,7 @@ def simulate(
 def check(study: StudyFile) -> None:
     """Look at every table and file of a study, report all problems, and tell what would run."""
     from sparra.cohort.check import flow_of
+    from sparra.study.comparators import check_covariates
     from sparra.study.divide import folds_of
     from sparra.study.encoders import weights_problems
     from sparra.study.progress import ProgressBars
@@ -126,6 +127,7 @@ def check(study: StudyFile) -> None:
         _say(line)
     if cohort.subjects and cohort.has_follow_up:
         folds_of(settings, cohort.subjects)
+        check_covariates(settings, cohort.subjects)
     if settings.output.exists() and not settings.output.is_dir():
         raise UserError("the output is a file, not a folder", settings.output, "Name another 'output'")
     if cohort.problems or lacking:

@@ -27,5 +27,11 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        cure = f" {self.mend.rstrip('.')}." if self.mend else ""
-        return f"{place}{self.what.rstrip('.')}.{cure}"
+        cure = f" {sentence(self.mend)}" if self.mend else ""
+        return f"{place}{sentence(self.what)}{cure}"
+
+
+def sentence(text: str) -> str:
+    """End a text with one full stop, or with its question mark."""
+    text = text.rstrip(".")
+    return text if text.endswith("?") else f"{text}."

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 def nearest_name(name: str, valid: list[str]) -> str:
     """Return a hint for a mistyped name: the nearest valid one if any is near, else all of them."""
+    if not valid:
+        return "There is none to give"
     near = get_close_matches(name, valid, n=1, cutoff=0.5)
     return f"Did you mean '{near[0]}'?" if near else f"Valid names are: {', '.join(sorted(valid))}"
 

@@ -1,6 +1,7 @@
 """The base of every stage's settings: unknown keys are refused with the nearest valid name."""
 
 import reprlib
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -45,6 +46,9 @@ def _sentence(model: type[BaseModel], detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":
         return f"key '{key}' is missing"
+    if detail["type"] == "value_error" and isinstance(detail["input"], Mapping | BaseModel):
+        # What is wrong lies in one part of a whole section, which the message names.
+        return f"{key}: {message}" if key else message
     return f"key '{key}' is {_SHORT.repr(detail['input'])}: {message}"
 
 

@@ -60,6 +60,29 @@ def test_tables_fit_between_the_margins_of_a_page(open_page: Any, page_file: Pat
     assert seen.overflow() == 0
 
 
+def test_a_page_on_paper_is_laid_out_for_paper(open_page: Any, page_file: Path) -> None:
+    page = open_page(page_file.as_uri(), 703).page
+    page.emulate_media(media="print")
+    tops = page.evaluate("[...document.querySelectorAll('.flow > li')].map(e => e.offsetTop)")
+    assert len(tops) == 4
+    assert len(set(tops)) == 1
+    # A heading, a fold's title or a caption never stays behind on the page before.
+    kept = """[...document.querySelectorAll('h2, h3, summary, caption')].filter(
+        e => getComputedStyle(e).breakAfter !== 'avoid').map(e => e.textContent)"""
+    assert page.evaluate(kept) == []
+    # Two figures of full width fit on a page of A4 without its margins, 267 mm.
+    heights = page.evaluate(
+        "[...document.querySelectorAll('section:not(#maps) .wide img')].map(e => e.offsetHeight / 96 * 25.4)"
+    )
+    assert heights
+    assert max(heights) < 130
+    widths = "[...document.querySelectorAll('.checklist thead th')].map(e => e.offsetWidth)"
+    guideline, section, item, report = page.evaluate(widths)
+    assert item > guideline
+    assert item > section
+    assert item > 0.3 * (guideline + section + item + report)
+
+
 def test_it_can_be_read_without_seeing_it(open_page: Any, page_file: Path) -> None:
     seen = open_page(page_file.as_uri(), 1280)
     page = seen.page

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.report.conftest import EVIL
-from tests.viewer.conftest import WITH_IMAGES, Client, SeenStudy
+from tests.viewer.conftest import WITH_IMAGES, WITHOUT_PICTURES, Client, SeenStudy
 
 from sparra.viewer.colours import palette
 
@@ -185,6 +185,25 @@ def test_patients_are_sorted_searched_and_chosen(open_page: Any, client: Client)
     assert page.locator("#rows tr[aria-current=true]").inner_text().startswith("P004")
     page.wait_for_selector("text=small picture kept with the features")
     page.wait_for_load_state("networkidle")
+    assert seen.errors == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_features_without_a_picture_are_told_without_an_error(open_page: Any, client: Client, width: int) -> None:
+    seen = show(open_page, client, width)
+    page = seen.page
+    page.get_by_role("button", name=WITHOUT_PICTURES).click()
+    for kind in ("slide", "ct"):
+        page.wait_for_function(
+            "n => document.getElementById(n).textContent.startsWith('Only the features')", arg=f"{kind}-absent"
+        )
+        assert page.locator(f"#{kind}-absent").is_visible()
+        assert page.locator(f"#{kind}-tools").is_hidden()
+        assert page.locator(f"#{kind}-verdict").is_hidden()
+    page.get_by_role("button", name=WITH_IMAGES).click()
+    page.wait_for_selector("#ct[data-slice]:visible")
+    assert page.locator("#slide-tools").is_visible()
+    assert page.locator("#ct-tools").is_visible()
     assert seen.errors == []
 
 

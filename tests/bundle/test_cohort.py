@@ -11,7 +11,7 @@ from tests.bundle.conftest import make_bag, make_cohort, quietly, write_rows
 
 from sparra.bags import Bag, write_bag
 from sparra.bundle.bundle import Bundle
-from sparra.bundle.cohort import CohortOutcome, Request, predict_cohort
+from sparra.bundle.cohort import CohortOutcome, Request, _remarks, predict_cohort
 from sparra.bundle.content import MapVerdict
 from sparra.cli import main
 from sparra.engine.settings import EngineSettings
@@ -56,7 +56,7 @@ def test_one_bad_patient_never_stops_the_others(made: Bundle, tmp_path: Path) ->
     outcome = predicted(made, tmp_path / "new", {**wrong, "good": slide(5), "near": slide(6, slide={"mpp_x": 0.3})})
     table = pd.read_csv(outcome.table).set_index("subject_id")
     assert set(table.index) == {"good", "near"}
-    assert "0.3 µm per pixel at level 0, the training images 0.25 to 0.25" in table["remarks"]["near"]
+    assert "0.3 µm per pixel at level 0, the training images 0.25" in table["remarks"]["near"]
     with outcome.layout.failures.open(newline="") as file:
         failures = {row["subject_id"]: row["what"] for row in csv.DictReader(file) if row["stage"] != "check"} | {
             problem.subject_id: problem.what for problem in outcome.problems if problem.subject_id == "broken"
@@ -69,6 +69,28 @@ def test_one_bad_patient_never_stops_the_others(made: Bundle, tmp_path: Path) ->
     }.items():
         assert said in failures[name], failures
     assert "broken" in failures
+    # The reason is told once: no second line blames a table that the user never wrote.
+    assert sorted(problem.subject_id for problem in outcome.problems) == sorted(wrong)
+
+
+def test_an_option_that_the_encoder_does_not_have_is_told_in_one_sentence(made: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        predicted(made, tmp_path / "new", {"A": slide(1)}, encoder_options={"ct": {"bin_widht": 3}, "slide": {}})
+    told = str(error.value)
+    assert told == (
+        "the bundle's settings with --encoder-option: ct: encoder_options: unknown key 'bin_widht'. "
+        "Did you mean 'bin_width_hu'?"
+    ), told
+
+
+def test_a_risk_far_from_the_cut_is_an_extrapolation(made: Bundle, tmp_path: Path) -> None:
+    outcome = predicted(made, tmp_path / "new", {"A": slide(1), "B": slide(2), "C": slide(3)})
+    assert outcome.prediction is not None
+    far = replace(outcome.prediction, risk=np.array([-5.01, 4.99, 23.456]))
+    assert far.extrapolated.tolist() == [True, False, True]
+    assert _remarks(outcome, far, 0).endswith("its risk lies 5.01 SDs below the training's cut: the model extrapolates")
+    assert "extrapolates" not in _remarks(outcome, far, 1)
+    assert "its risk lies 23.5 SDs above the training's cut" in _remarks(outcome, far, 2)
 
 
 def test_a_shifted_cohort_is_remarked_on_and_one_like_training_is_not(made: Bundle, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from tests.bundle.conftest import quietly
 
 from sparra.bundle.bundle import Bundle
 from sparra.bundle.card import model_card
-from sparra.bundle.export import Choice, export_bundle
+from sparra.bundle.content import Figure
+from sparra.bundle.export import Choice, _limits_of_performance, export_bundle
+from sparra.bundle.facts import C_INDEX
 from sparra.bundle.maps import label_of
 from sparra.cohort.splits import read_folds
 from sparra.errors import UserError
@@ -94,9 +96,34 @@ def test_a_bundle_holds_no_id_and_no_path(finished: StudySettings, made: Bundle)
 
 def test_the_card_tells_what_one_must_know(made: Bundle) -> None:
     card = model_card(made)
-    for part in ("Research use only", "tiny-slide", "abab", "C-index", "| events |", "calibration slope", "pixel_mm"):
+    for part in (
+        "Research use only",
+        "tiny-slide",
+        "abab",
+        "C-index",
+        "| events |",
+        "calibration slope",
+        "| with both |",
+    ):
         assert part in card
     assert "Small \\| study" in card
+    assert "mm in the plane; " in card
+    assert "pixel_mm" not in card
+
+
+def test_a_model_no_better_than_chance_says_so(made: Bundle) -> None:
+    def limits(lower: float) -> list[str]:
+        return _limits_of_performance([Figure(name=C_INDEX, value=0.6, lower=lower, upper=0.8)])
+
+    assert limits(0.501) == []
+    assert limits(0.5) == [
+        "It was not shown to rank patients better than chance does (a C-index of 0.5): it has 0.600, with a 95 % "
+        "interval from 0.500."
+    ]
+    figure = next(figure for figure in made.content.performance if figure.name == C_INDEX)
+    assert figure.lower is not None
+    told = any("better than chance" in text for text in made.content.limitations)
+    assert told == (figure.lower <= 0.5)
 
 
 @pytest.mark.parametrize(

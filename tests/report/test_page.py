@@ -151,6 +151,16 @@ def test_an_imported_bag_gets_a_sentence_in_place_of_its_map(study_copy: StudyLa
     assert "No map of the slide: its features came without a picture of the image." in page.text
 
 
+def test_without_any_picture_the_page_tells_of_none(page: Page, study_copy: StudyLayout) -> None:
+    scale = "Each picture has a colour scale of its own"
+    assert scale in page.text
+    for path in study_copy.root.glob("features/*/*.h5"):
+        write_bag(path, read_bag(path))
+    html = page_of(study_copy)
+    assert scale not in html.text
+    assert "The checks hold the importance of the nodes against the model itself, which needs no picture." in html.text
+
+
 def test_lost_and_damaged_files_get_sentences(study_copy: StudyLayout) -> None:
     study_copy.graph("ct", subject_key(EVIL)).unlink()
     study_copy.bag("slide", f"{subject_key(EVIL)}-0").write_bytes(b"\x89HDF\r\n\x1a\n truncated")

@@ -35,6 +35,17 @@ def test_an_absent_column_is_an_error_with_the_nearest_name(subjects):
     assert "scanner" in str(error.value)
 
 
+def test_a_value_of_no_kind_is_told_with_its_table_and_column(subjects):
+    subjects["grade"] = ["G2", "poor", ""]
+    with pytest.raises(UserError) as error:
+        clinical_covariates(settings_of(), subjects)
+    assert str(error.value) == (
+        "subjects.csv: in column 'grade' 'poor' is not a grade. Write 1 to 4 or I to IV throughout, or other words "
+        "throughout, and leave an unknown grade empty; or name in evaluation.clinical the columns to use."
+    )
+    assert [c.column for c in clinical_covariates(settings_of(clinical=["age"]), subjects)] == ["age"]
+
+
 def test_tables_keep_identifiers_and_the_null_model_as_text(tmp_path: Path):
     layout = StudyLayout(tmp_path)
     layout.subjects.parent.mkdir(parents=True)

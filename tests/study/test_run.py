@@ -248,6 +248,17 @@ def test_check_needs_no_follow_up_but_says_what_it_stops(study: Study, sparra: S
     assert "column 'time' is missing" in printed
 
 
+def test_a_covariate_that_cannot_be_read_is_told_before_anything_is_extracted(study: Study, sparra: Sparra) -> None:
+    grades = ["G1", "poor", *["G2"] * N_SUBJECTS]
+    rows = [{**row, "grade": grade} for row, grade in zip(study.rows("subjects.csv"), grades, strict=False)]
+    study.write_rows("subjects.csv", rows)
+    for command in ("check", "run"):
+        code, printed = sparra(command, study.file)
+        assert code == 2
+        assert "in column 'grade' 'poor' is not a grade" in " ".join(printed.split())
+    assert not (study.output / "features").exists()
+
+
 def test_an_undefined_fold_is_told_in_the_metrics(undisturbed: Study, tmp_path: Path, sparra: Sparra) -> None:
     from sparra.study import judge
 

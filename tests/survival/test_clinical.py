@@ -61,8 +61,21 @@ def test_a_value_that_is_no_stage_is_an_error():
     for text in ("stage five", "T3", "7", "II or III"):
         with pytest.raises(UserError, match="is not a stage"):
             parse_stage(text)
+    mixed = pd.DataFrame({"Grade": ["G1", "high", "", "3"]})
+    with pytest.raises(UserError, match=r"in column 'Grade' 'high' is not a grade\. Write 1 to 4"):
+        find_covariates(mixed)
     with pytest.raises(UserError, match="'old' in column 'age' is not a number"):
         find_covariates(pd.DataFrame({"age": [50, "old"]}))
+
+
+def test_a_grade_in_words_throughout_is_a_category():
+    # Soft-tissue sarcoma: of three grades, which no number of ours can stand for.
+    table = pd.DataFrame({"grade": ["High", "high ", "Intermediate", "Low", "GX", "", "High"]})
+    assert find_covariates(table) == [Covariate("grade", "grade", "category")]
+    design = fit_clinical_design(table)
+    assert design.columns == ("grade=intermediate", "grade=low")
+    np.testing.assert_array_equal(design.apply(table), [[0, 0], [0, 0], [1, 0], [0, 1], [0, 0], [0, 0], [0, 0]])
+    assert find_covariates(pd.DataFrame({"grade": ["GX", "[Unknown]", "GX"]})) == []
 
 
 def test_covariates_are_found_by_their_usual_names(subjects):

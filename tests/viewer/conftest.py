@@ -16,14 +16,16 @@ from tests.report.conftest import build_study, make_graph
 
 from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
-from sparra.bags.store import write_bag
-from sparra.cohort.tables import read_images
+from sparra.bags.store import read_bag, write_bag
+from sparra.cohort.tables import read_images, subject_key
 from sparra.files import read_json, write_json
 from sparra.graphs.store import write_graph
+from sparra.modality import MODALITIES
 from sparra.study.layout import StudyLayout
 from sparra.viewer.server import ViewerServer, viewer
 
 WITH_IMAGES = "P001"
+WITHOUT_PICTURES = "P009"  # its features came without a picture of the image
 SLIDE_PX = (1100, 700)  # width, height: tiles that are cut off at both borders
 MPP = 0.5
 TILE_UM = 64.0
@@ -67,6 +69,9 @@ def seen_study(tmp_path_factory: pytest.TempPathFactory) -> SeenStudy:
     slide_bag, ct_bag = _slide_bag(rng), _ct_bag(rng)
     _put(layout, slide_bag, slide_record.key, HOT_SLIDE)
     _put(layout, ct_bag, ct_record.key, HOT_CT)
+    for modality in MODALITIES:
+        key = f"{subject_key(WITHOUT_PICTURES)}-0"
+        write_bag(layout.bag(modality, key), read_bag(layout.bag(modality, key)))
     layout.report.parent.mkdir()
     layout.report.write_text("<!DOCTYPE html><title>report</title>")
     (layout.report.parent / "figures").mkdir()

@@ -17,6 +17,7 @@ from tests.viewer.conftest import (
     SLIDE_PX,
     TILE_UM,
     UNSURE_SLIDE,
+    WITHOUT_PICTURES,
     Client,
     SeenStudy,
 )
@@ -140,6 +141,12 @@ def test_without_its_original_an_image_is_shown_from_what_is_kept(seen_study: Se
     ct = json.loads(client.body(f"/ct/{images['ct']}/info.json?{METHOD}"))
     assert ct["planes"]["axial"]["slices"] == 40
     assert client.status(f"/ct/{images['ct']}/picture/sagittal/63?level=40&width=400") == 200
+
+
+@pytest.mark.parametrize("modality", ["slide", "ct"])
+def test_an_image_without_any_picture_is_told_and_no_error(client: Client, modality: str) -> None:
+    facts = json.loads(client.body(f"/{modality}/{WITHOUT_PICTURES}-0/info.json?{METHOD}"))
+    assert facts == {"absent": "Only the features of this image are here, and they came without a picture of it."}
 
 
 def test_a_method_without_importance_says_so(seen_study: SeenStudy, client: Client) -> None:

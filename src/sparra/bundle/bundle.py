@@ -20,6 +20,8 @@ from sparra.training.subjects import SubjectData
 
 # A subject is remarked on where so small a share of training subjects lies as far out as it does.
 UNLIKE_BELOW = 0.05
+# A risk so many standard deviations of the training risks from their cut is an extrapolation.
+FAR_RISK = 5.0
 PERCENTILES = (2.5, 97.5)
 # Of the posterior of each network; training draws as many for its own spread.
 POSTERIOR_DRAWS = 32
@@ -74,6 +76,12 @@ class CohortPrediction:
         least = np.where(np.isnan(shares), 1.0, shares).min(axis=0, initial=1.0)
         unlike: NDArray[np.bool_] = least * np.maximum(known, 1) < UNLIKE_BELOW
         return unlike
+
+    @property
+    def extrapolated(self) -> NDArray[np.bool_]:
+        """Whether a risk lies so far from the training's cut that its size means nothing any more."""
+        far: NDArray[np.bool_] = np.abs(self.risk) > FAR_RISK
+        return far
 
     def table(self) -> pd.DataFrame:
         """Return one row a subject, as ``predictions.csv`` holds it."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sparra import RESEARCH_USE_ONLY
+from sparra.bundle.compare import SOURCE_UNITS, span
 from sparra.bundle.content import BundleContent, Figure, InputKind
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def _lines(bundle: "Bundle") -> Iterator[str]:
     content = bundle.content
     yield f"# Model card: {_plain(content.study)}"
     yield from ("", f"**{RESEARCH_USE_ONLY}**", "")
-    yield f"Survival after imaging, from {MODALITY_WORDS[content.modality]}: aggregation `{content.aggregator}`, "
-    yield f"risk by `{content.model}`. Exported {content.made_on} by sparra {content.versions.get('sparra', '')}."
+    yield f"Survival from {MODALITY_WORDS[content.modality]}, its time counted as in the training study: aggregation "
+    yield f"`{content.aggregator}`, risk by `{content.model}`."
+    yield f"Exported {content.made_on} by sparra {content.versions.get('sparra', '')}."
     yield from ("", "## Intended use", "", content.intended_use, "", "## What it takes", "")
     yield from _inputs(content)
     yield from ("", "## What it gives", "")
@@ -100,7 +102,8 @@ def _cohort(content: BundleContent) -> Iterator[str]:
     yield "|---|---|"
     yield f"| patients | {cohort.n_subjects} |"
     yield f"| events | {cohort.n_events} |"
-    yield from (f"| with {name} | {count} |" for name, count in cohort.with_modality.items())
+    words = {**MODALITY_WORDS, "both": "both"}
+    yield from (f"| with {words.get(name, name)} | {count} |" for name, count in cohort.with_modality.items() if count)
     yield f"| median follow-up (reverse Kaplan–Meier) | {median} |"
     yield f"| longest follow-up | {cohort.longest_follow_up:g} {unit} |"
     if cohort.age is not None:
@@ -128,7 +131,7 @@ def _figure(figure: Figure) -> str:
 
 
 def _range(name: str, least: float, most: float) -> str:
-    return f"{name} {least:.3g} to {most:.3g}"
+    return f"{span(least, most)} {SOURCE_UNITS.get(name, name)}"
 
 
 def _or_unknown(value: float | None) -> str:

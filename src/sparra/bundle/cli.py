@@ -95,6 +95,7 @@ def predict(
 
 def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
     from sparra import RESEARCH_USE_ONLY
+    from sparra.bundle.bundle import FAR_RISK
     from sparra.study.tell import problem_lines
     from sparra.study.undrawn import undrawn_sentences
 
@@ -104,17 +105,21 @@ def _tell(bundle: "Bundle", outcome: "CohortOutcome") -> None:
         raise UserError("no patient could be predicted", outcome.layout.failures, "See its rows")
     found = outcome.prediction
     high, unlike = int((found.group == "high").sum()), int(found.unlike.sum())
-    _say(f"{len(found.subject_ids)} patients, {high} of high risk by the training's cut: {outcome.table}")
-    if unlike:
-        unlike_line = f"{unlike} of them are unlike the training images, see the column 'remarks'"
-        console.print(unlike_line, style="yellow", soft_wrap=True)
+    n = len(found.subject_ids)
+    _say(f"{n} patient{'' if n == 1 else 's'}, {high} of high risk by the training's cut: {outcome.table}")
+    far = int(found.extrapolated.sum())
+    for number, what in ((unlike, "unlike the training images"), (far, f"more than {FAR_RISK:g} SDs from the cut")):
+        if number:
+            line = f"{number} of them {'is' if number == 1 else 'are'} {what}, see the column 'remarks'"
+            console.print(line, style="yellow", soft_wrap=True)
     for line in undrawn_sentences(outcome.layout):
         _say(line)
     if any((outcome.layout.root / "maps").glob("*/")):
         _say(f"maps: {outcome.layout.root / 'maps'}")
     _say(f"model: {bundle.content.study}. {RESEARCH_USE_ONLY}")
     if outcome.problems:
-        _say(f"{len(outcome.problems)} problems, listed in {outcome.layout.failures}")
+        many = len(outcome.problems)
+        _say(f"{many} problem{'' if many == 1 else 's'}, listed in {outcome.layout.failures}")
         raise typer.Exit(1)
 
 

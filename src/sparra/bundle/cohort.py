@@ -23,6 +23,7 @@ from sparra.errors import UserError
 from sparra.files import atomic_path, write_json, write_text
 from sparra.graphs.store import GraphFiles
 from sparra.maps.settings import MapsSettings
+from sparra.modality import Modality
 from sparra.study.layout import StudyLayout
 from sparra.study.lock import study_lock
 from sparra.study.look import Looks
@@ -33,6 +34,7 @@ from sparra.study.stages import GraphIndex, bag_is_current, build_graphs, extrac
 from sparra.training.subjects import SubjectData
 
 _STAGE = "predict"
+_MANY: Mapping[Modality, str] = {"ct": "CTs", "slide": "slides"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ def _predict(bundle: Bundle, request: Request, layout: StudyLayout, track: Track
     settings = _settings_of(bundle, request, layout)
     write_json(layout.settings, _record(bundle, request, settings))
     cohort = _checked(bundle, settings, layout, track)
-    problems = list(cohort.problems) + extract_bags(settings, cohort, layout, track)
+    # The table of subjects is our own: whoever has no image left in it has a problem of that image.
+    listed = [problem for problem in cohort.problems if problem.where != str(settings.cohort.subjects)]
+    problems = listed + extract_bags(settings, cohort, layout, track)
     cohort, refused, remarks = _of_right_kind(bundle, settings, cohort, layout)
     index, failed = build_graphs(settings, cohort, layout, track)
     problems += refused + failed
@@ -152,7 +156,8 @@ def _settings_of(bundle: Bundle, request: Request, layout: StudyLayout) -> Study
         values = stage.model_dump(mode="json")
         # An option that is not known is refused with the nearest valid name by the stage's settings.
         content[modality] = {**values, "encoder_options": {**values["encoder_options"], **given.get(modality, {})}}
-    return StudySettings.from_mapping(content, "the bundle's settings")
+    where = "the bundle's settings with --encoder-option" if any(given.values()) else "the bundle's settings"
+    return StudySettings.from_mapping(content, where)
 
 
 def _record(bundle: Bundle, request: Request, settings: StudySettings) -> dict[str, Any]:
@@ -177,7 +182,7 @@ def _checked(bundle: Bundle, settings: StudySettings, layout: StudyLayout, track
 
     def look(image: ImageRecord) -> None:
         if image.modality not in known:
-            what = f"the bundle takes {' and '.join(known)} images"
+            what = f"the bundle takes {' and '.join(_MANY[name] for name in known)} alone"
             raise UserError(what, mend="Remove the row")
         looks.kind(image)
 
@@ -239,6 +244,10 @@ def _remarks(outcome: CohortOutcome, prediction: CohortPrediction, row: int) -> 
         known = {modality: share for modality, share in shares.items() if not np.isnan(share)}
         least = min(known, key=lambda modality: known[modality])
         said.append(f"{least}: unlike the training images, {known[least]:.1%} of training subjects lie as far out")
+    if prediction.extrapolated[row]:
+        risk = prediction.risk[row]
+        side = "above" if risk > 0 else "below"
+        said.append(f"its risk lies {abs(risk):.3g} SDs {side} the training's cut: the model extrapolates")
     lost = [problem for problem in outcome.problems if problem.subject_id == name]
     said += [f"left out: {problem.what}" for problem in lost]
     return "; ".join(said)

@@ -15,7 +15,7 @@ LARGEST_RATIO = 2**0.25
 # How far outside the training range a scan's own resolution may lie before it is refused.
 LARGEST_STEP_OUTSIDE = 2**0.5
 _ROUNDING = 1.02
-_UNITS = {"pixel_mm": "mm in the plane", "slice_mm": "mm between slices", "mpp": "µm per pixel at level 0"}
+SOURCE_UNITS = {"pixel_mm": "mm in the plane", "slice_mm": "mm between slices", "mpp": "µm per pixel at level 0"}
 
 
 class Difference(NamedTuple):
@@ -72,10 +72,16 @@ def _resolution(known: InputKind, source: Mapping[str, float]) -> list[Differenc
         outside = max(value / most, least / value)
         if outside > _ROUNDING:
             refused = outside > LARGEST_STEP_OUTSIDE
-            what = f"it has {value:.3g} {_UNITS.get(name, name)}, the training images {least:.3g} to {most:.3g}"
+            what = f"it has {value:.3g} {SOURCE_UNITS.get(name, name)}, the training images {span(least, most)}"
             mend = "The model was not fitted to such images" if refused else "Take its prediction with care"
             found.append(Difference(what, mend, refused))
     return found
+
+
+def span(least: float, most: float) -> str:
+    """Tell a range to three digits, as one number where it is one."""
+    ends = f"{least:.3g}", f"{most:.3g}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def source_resolution(provenance: Mapping[str, Any]) -> dict[str, float]:

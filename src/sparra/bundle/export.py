@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from sparra import RESEARCH_USE_ONLY, __version__
 from sparra.bundle.bundle import Bundle, mean_features
 from sparra.bundle.content import BundleContent, Figure, MapVerdict, MemberDescription, Preprocessing
-from sparra.bundle.facts import CALIBRATION_SLOPE, cohort_summary, input_kind, performance
+from sparra.bundle.facts import C_INDEX, CALIBRATION_SLOPE, cohort_summary, input_kind, performance
 from sparra.bundle.likeness import FEWEST_SUBJECTS, Likeness
 from sparra.bundle.member import Member, fit_head, head_features
 from sparra.bundle.store import is_path_option
@@ -292,12 +292,7 @@ def _limitations(
     ]
     if events < 100:
         found.append("Fewer than 100 events: survival probabilities and the order of risks are uncertain.")
-    slopes = [figure for figure in figures if figure.name.startswith(CALIBRATION_SLOPE)]
-    if any(figure.upper is not None and figure.upper < 1 for figure in slopes):
-        found.append(
-            "The calibration slope is below 1: survival probabilities are too extreme, out-of-fold as well. Rely on "
-            "the order of risks and the groups alone, or export the model 'network', whose slope is fitted."
-        )
+    found += _limits_of_performance(figures)
     if settings.protocol == "paper":
         found.append(
             "In the protocol 'paper' survival models see embeddings of patients that the network was fitted to: "
@@ -309,3 +304,20 @@ def _limitations(
             "sampling of patients in the network's training."
         )
     return tuple(found)
+
+
+def _limits_of_performance(figures: Sequence[Figure]) -> list[str]:
+    found = []
+    c_index = next((figure for figure in figures if figure.name == C_INDEX), None)
+    if c_index is not None and c_index.value is not None and c_index.lower is not None and c_index.lower <= 0.5:
+        found.append(
+            "It was not shown to rank patients better than chance does (a C-index of 0.5): it has "
+            f"{c_index.value:.3f}, with a 95 % interval from {c_index.lower:.3f}."
+        )
+    slopes = [figure for figure in figures if figure.name.startswith(CALIBRATION_SLOPE)]
+    if any(figure.upper is not None and figure.upper < 1 for figure in slopes):
+        found.append(
+            "The calibration slope is below 1: survival probabilities are too extreme, out-of-fold as well. Rely on "
+            "the order of risks and the groups alone, or export the model 'network', whose slope is fitted."
+        )
+    return found

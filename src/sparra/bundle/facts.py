@@ -22,6 +22,7 @@ from sparra.survival.summary import NETWORK, summarise_metrics
 from sparra.training.subjects import SubjectData
 
 METRIC_NAMES = {"c_index": "C-index", "c_ipcw": "C-IPCW", "c_auc": "C-AUC", "ibs": "integrated Brier score"}
+C_INDEX = "C-index (mean within folds, bootstrap over patients)"
 CALIBRATION_SLOPE = "calibration slope"
 # Ages of so few patients say too much of each.
 _FEWEST_AGES = 10
@@ -100,7 +101,7 @@ def performance(layout: StudyLayout, modality: str, aggregator: str, model: str)
     interval = _rows(layout.intervals, method)
     figures = [
         Figure(
-            name="C-index (mean within folds, bootstrap over patients)",
+            name=C_INDEX,
             value=_number(row["c_index"]),
             lower=_number(row["lower"]),
             upper=_number(row["upper"]),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sparra.errors import UserError
+from sparra.errors import UserError, sentence
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Problem:
 
     def __str__(self) -> str:
         who = f" (subject {self.subject_id})" if self.subject_id else ""
-        return f"{self.where}{who}: {self.what.rstrip('.')}. {self.mend.rstrip('.')}."
+        return f"{self.where}{who}: {sentence(self.what)} {sentence(self.mend)}"
 
     def as_row(self) -> dict[str, str]:
         """Return the columns of ``failures.csv``."""

@@ -132,7 +132,7 @@ def read_table(path: Path, required: Iterable[str]) -> Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError("the table does not exist", path, "Give its path in study.yaml") from None
+        raise UserError("the table does not exist", path, "Correct its path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the table cannot be read ({error})", path, "Save it as CSV in UTF-8") from None
     table = Table([], [], [])

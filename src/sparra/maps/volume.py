@@ -117,9 +117,11 @@ def write_nifti(path: Path, volume: NDArray[np.float32], ct: CtSource, scores: I
         If the CT's header cannot be read any more.
     """
     header = _header(ct)
-    words = f"sparra: {scores.normalisation} importance; {label.verdict}"
+    words = f"sparra: {'raw' if scores.normalisation == 'none' else scores.normalisation} importance"
     if label.verdict == "failed":
         words = f"FAILED ITS CHECKS: {words}"
+    else:
+        words += ", checks held" if label.verdict == "trusted" else ", not tested"
     raw = words.encode("ascii", "replace")[:_DESCRIPTION_BYTES]
     header[_DESCRIPTION : _DESCRIPTION + len(raw)] = raw
     comment = _comment("\n".join(f"{key}: {value}" for key, value in label.describe(scores).items()))

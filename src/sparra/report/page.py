@@ -102,6 +102,7 @@ def _content(
     figures = {name: (figure, shown) for name, figure, shown in (*bars, *curves, *further)}
     save_figures(layout.report.parent / "figures", figures)
     source = mapped_model(layout, results.predictions, settings)
+    patients = _patients(layout, settings, results.predictions, source)
     return {
         "results": results,
         "paper": results.settings.get("protocol") == "paper",
@@ -126,7 +127,8 @@ def _content(
         "checks": check_rows(layout, *source) if source else [],
         "undrawn": undrawn_sentences(layout),
         "planted": planted_rows(layout),
-        "patients": _patients(layout, settings, results.predictions, source),
+        "patients": patients,
+        "drawn": any(not isinstance(shown, str) for patient in patients for shown in patient.maps),
         "protocol": protocol_sentences(results),
         "checklist": checklist(results).to_dict("records"),
         "settings_yaml": as_yaml(dict(results.settings)),

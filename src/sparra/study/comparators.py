@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from sparra.cohort.splits import Fold, Folds
+from sparra.cohort.tables import Subject
 from sparra.errors import UserError
 from sparra.registry import nearest_name
 from sparra.study.layout import StudyLayout
@@ -51,21 +52,38 @@ def clinical_covariates(settings: StudySettings, subjects: pd.DataFrame) -> list
     Raises
     ------
     UserError
-        If a named column is absent.
+        If a named column is absent, or a value is none of its column's kind.
     """
-    found = find_covariates(subjects)
-    if settings.evaluation.clinical is None:
+    named = settings.evaluation.clinical
+    absent = [column for column in named or () if column not in subjects]
+    if absent:
+        what = f"evaluation.clinical names the column '{absent[0]}', which is absent"
+        raise UserError(what, settings.cohort.subjects, nearest_name(absent[0], list(subjects.columns)))
+    try:
+        found = find_covariates(subjects if named is None else subjects[list(dict.fromkeys(named))])
+    except UserError as error:
+        mend = f"{error.mend}; or name in evaluation.clinical the columns to use" if error.mend else error.mend
+        raise UserError(error.what, settings.cohort.subjects, mend) from None
+    if named is None:
         return found
     by_column = {covariate.column: covariate for covariate in found}
     chosen = []
-    for column in settings.evaluation.clinical:
-        if column not in subjects:
-            what = f"evaluation.clinical names the column '{column}', which is absent"
-            raise UserError(what, settings.cohort.subjects, nearest_name(column, list(subjects.columns)))
+    for column in named:
         numeric = pd.to_numeric(subjects[column].replace("", np.nan), errors="coerce").notna()
         kind: Kind = "number" if bool((numeric | (subjects[column] == "")).all()) else "category"
         chosen.append(by_column.get(column) or Covariate(column, column, kind))
     return chosen
+
+
+def check_covariates(settings: StudySettings, subjects: Sequence[Subject]) -> None:
+    """Read the covariates of the clinical comparator once, before anything is extracted or trained.
+
+    Raises
+    ------
+    UserError
+        As `clinical_covariates`.
+    """
+    clinical_covariates(settings, pd.DataFrame([dict(subject.covariates) for subject in subjects]).fillna(""))
 
 
 def judge_comparators(

@@ -17,6 +17,7 @@ from sparra.errors import UserError
 from sparra.files import atomic_path, write_json
 from sparra.modality import MODALITIES, Modality
 from sparra.report.page import write_report
+from sparra.study.comparators import check_covariates
 from sparra.study.divide import declare_folds, folds_of
 from sparra.study.judge import evaluate_methods
 from sparra.study.kinds import ImageKind, without_odd_images
@@ -126,7 +127,9 @@ def _run(settings: StudySettings, layout: StudyLayout, track: Track, until: Stag
         listing = "\n".join(f"  {problem}" for problem in cohort.problems)
         raise UserError(f"no subject is left to work on:\n{listing}", settings.cohort.subjects)
     if learns:
-        folds_of(settings, cohort.subjects)  # What is bound to fail after hours of extraction fails now.
+        # What is bound to fail after hours of extraction fails now.
+        folds_of(settings, cohort.subjects)
+        check_covariates(settings, cohort.subjects)
     _write_cohort(cohort, settings, layout)
     _remove_results(layout)
     problems: list[Problem] = list(cohort.problems)

@@ -42,12 +42,14 @@ _NAMES: dict[str, tuple[Kind, tuple[str, ...]]] = {
 _UNKNOWN = {
     *("", "nan", "na", "n/a", "none", "unknown", "not available", "not reported", "not applicable"),
     *("[not available]", "[not applicable]", "[unknown]", "[discrepancy]", "[not evaluated]", "'--", "--", "x"),
+    *("gx", "stage x"),
 }
 # Known to registries, but no place on a scale of 1 to 4.
-_UNSTAGED = {"gx", "gb", "high grade", "low grade", "stage x", "stage 0", "stage is", "is", "i/ii nos"}
+_UNSTAGED = {"gb", "high grade", "low grade", "stage 0", "stage is", "is", "i/ii nos"}
 _ROMAN = {"i": 1.0, "ii": 2.0, "iii": 3.0, "iv": 4.0}
 _STAGE = re.compile(r"(?:ajcc\s*)?(?:stage\s*)?(?:(iv|iii|ii|i)|([1-4]))\s*[a-d]?[1-3]?")
 _GRADE = re.compile(r"(?:grade\s*|g\s*)?(?:(iv|iii|ii|i)|([1-4]))")
+_SCALES: dict[Kind, re.Pattern[str]] = {"stage": _STAGE, "grade": _GRADE}
 
 
 class Covariate(NamedTuple):
@@ -71,7 +73,13 @@ class Covariate(NamedTuple):
 def find_covariates(subjects: pd.DataFrame) -> list[Covariate]:
     """Return which of age, stage, grade and sex the table has, by their usual column names.
 
-    A column without two different known values among the subjects is left out.
+    A column without two different known values among the subjects is left out. A stage or grade that is written in
+    other words throughout (low, intermediate, high) is a category: their order is not ours to guess.
+
+    Raises
+    ------
+    UserError
+        If a value is none of its column's kind.
     """
     by_lower = {str(column).strip().lower(): str(column) for column in subjects.columns}
     found = []
@@ -79,7 +87,7 @@ def find_covariates(subjects: pd.DataFrame) -> list[Covariate]:
         column = next((by_lower[alias] for alias in aliases if alias in by_lower), None)
         if column is None:
             continue
-        covariate = Covariate(name, column, kind)
+        covariate = Covariate(name, column, "category" if _is_in_other_words(subjects[column], kind) else kind)
         if _n_known_values(read_covariate(subjects, covariate)) > 1:
             found.append(covariate)
     return found
@@ -111,7 +119,10 @@ def read_covariate(subjects: pd.DataFrame, covariate: Covariate) -> pd.Series:
     if covariate.kind == "category":
         return column.map(lambda value: np.nan if _is_unknown(value) else _text(value)).astype(object)
     parse = parse_stage if covariate.kind == "stage" else parse_grade
-    return column.map(parse).astype(float)
+    try:
+        return column.map(parse).astype(float)
+    except UserError as error:
+        raise UserError(f"in column '{covariate.column}' {error.what}", mend=error.mend) from None
 
 
 @dataclass(frozen=True)
@@ -280,6 +291,19 @@ def _is_unknown(value: object) -> bool:
     return str(value).strip().lower() in _UNKNOWN
 
 
+def _is_in_other_words(column: pd.Series, kind: Kind) -> bool:
+    """Tell whether a stage or grade has known values, and none of them is on the scale of 1 to 4."""
+    if kind not in _SCALES:
+        return False
+    known = {_on_scale(value) for value in column if not _is_unknown(value) and _text(value) not in _UNSTAGED}
+    return bool(known) and not any(_SCALES[kind].fullmatch(word) for word in known)
+
+
+def _on_scale(value: object) -> str:
+    """Return a value as the scales' patterns take it: a whole number may have come as 2.0."""
+    return re.sub(r"\.0$", "", _text(value))
+
+
 def _text(value: object) -> str:
     return str(value).strip().lower()
 
@@ -298,9 +322,9 @@ def _ordered(text: object, pattern: re.Pattern[str], kind: str) -> float:
     word = _text(text)
     if word in _UNKNOWN or word in _UNSTAGED:
         return float("nan")
-    word = re.sub(r"\.0$", "", word)
-    match = pattern.fullmatch(word)
+    match = pattern.fullmatch(_on_scale(text))
     if match is None:
-        raise UserError(f"'{text}' is not a {kind}", mend=f"write 1 to 4 or I to IV, or leave an unknown {kind} empty")
+        mend = f"Write 1 to 4 or I to IV throughout, or other words throughout, and leave an unknown {kind} empty"
+        raise UserError(f"'{text}' is not a {kind}", mend=mend)
     roman, arabic = match.groups()
     return _ROMAN[roman] if roman else float(arabic)

@@ -86,7 +86,7 @@ class OpenImages:
     def _kept(self, image: ViewedImage) -> Preview:
         preview = read_preview(self._study.layout.bag(image.modality, image.key))
         if preview is None:
-            raise UserError("the image is not there, and its features came without a picture of it")
+            raise UserError("only the features of this image are here, and they came without a picture of it")
         return preview
 
 

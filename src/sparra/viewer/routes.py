@@ -138,7 +138,7 @@ class Routes:
         image, what, more = self._image("slide", rest)
         key = image.key
         if what == "info.json":
-            return self._slide_facts(image, query)
+            return _or_absent(lambda: self._slide_facts(image, query))
         level, column, row = (_number(part) for part in _exactly(3, more))
         with self._images.slide(key) as (slide, pyramid):
             tile = pyramid.tile(level, column, row)
@@ -170,9 +170,7 @@ class Routes:
         image, what, more = self._image("ct", rest)
         key = image.key
         if what == "info.json":
-            with self._images.volume(key) as volume:
-                facts = {"planes": volume.describe(), "outline": volume.preview.mask is not None}
-                return _json(facts | self._layer_facts(image, query, lambda layer: volume.slice_of(layer.focus)))
+            return _or_absent(lambda: self._ct_facts(image, query))
         plane, number = _exactly(2, more)
         index = _number(number)
         if plane not in PLANES:
@@ -190,6 +188,11 @@ class Routes:
             values = _values(layer, query)
             painted = volume.heat(plane, index, layer.positions, layer.patch_size, values)
         return _png(heat_png(painted, 0.0, float(values.max())))
+
+    def _ct_facts(self, image: ViewedImage, query: Mapping[str, str]) -> Answer:
+        with self._images.volume(image.key) as volume:
+            facts = {"planes": volume.describe(), "outline": volume.preview.mask is not None}
+            return _json(facts | self._layer_facts(image, query, lambda layer: volume.slice_of(layer.focus)))
 
     def _image(self, modality: Modality, rest: tuple[str, ...]) -> tuple[ViewedImage, str, tuple[str, ...]]:
         """Return the image that an address names, what is asked of it, and the rest of the address."""
@@ -224,6 +227,14 @@ class Routes:
             "focus": place(layer),
         }
         return {"heat": heat, "note": note, "heat_note": ""}
+
+
+def _or_absent(facts: Callable[[], Answer]) -> Answer:
+    """Answer why there is nothing to show; an answer of failure would be an error on the browser's console."""
+    try:
+        return facts()
+    except UserError as error:
+        return _json({"absent": f"{error.what[:1].upper()}{error.what[1:].rstrip('.')}."})
 
 
 def _window(query: Mapping[str, str]) -> tuple[float, float]:

@@ -63,6 +63,10 @@ export class CtPane {
     try {
       const facts = await getJson(withQuery(pathOf("ct", key, "info.json"), this.query));
       if (turn !== this.turn) return null;
+      if (facts.absent) {
+        this.hide(facts.absent);
+        return null;
+      }
       this.facts = facts;
       this.note.textContent = notesOf(facts, method.layer);
       this.places = facts.heat ? { ...facts.heat.focus } : middle(facts.planes);

@@ -35,7 +35,12 @@ export class SlidePane {
     const query = { modality: method.modality, aggregator: method.aggregator, layer: method.layer };
     try {
       const facts = await getJson(withQuery(pathOf("slide", key, "info.json"), query));
-      if (turn === this.turn) this.open(key, facts, query);
+      if (turn !== this.turn) return null;
+      if (facts.absent) {
+        this.absent.textContent = facts.absent;
+        return null;
+      }
+      this.open(key, facts, query);
       return facts;
     } catch (error) {
       if (turn === this.turn) this.absent.textContent = error.message;

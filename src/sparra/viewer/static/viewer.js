@@ -7,7 +7,7 @@ import { getJson, pathOf } from "./request.js";
 import { SlidePane } from "./slide.js";
 
 const byId = (id) => document.getElementById(id);
-const state = { study: null, method: null, patients: [], curves: {}, patient: null };
+const state = { study: null, method: null, patients: [], curves: {}, patient: null, turns: { slide: 0, ct: 0 } };
 const list = new PatientList((id) => choosePatient(id, true));
 const panes = { slide: new SlidePane(), ct: new CtPane() };
 
@@ -71,8 +71,12 @@ async function showImage(kind) {
   const legend = byId(`${kind}-legend`);
   legend.hidden = true;
   const layer = byId("layer").value;
+  const turn = ++state.turns[kind];
   const facts = await panes[kind].show(byId(`${kind}-which`).value, { ...state.method, layer });
+  // Another image was asked for meanwhile: this one has nothing to say any more.
+  if (turn !== state.turns[kind]) return;
   const highest = layer === "sd" ? facts?.heat?.highest_sd : facts?.heat?.highest;
+  byId(`${kind}-tools`).hidden = !facts;
   showVerdict(kind, facts?.heat ? state.method.verdicts[kind] : null);
   if (highest == null) return;
   legend.hidden = false;
