@@ -37,11 +37,14 @@ class Axis(NamedTuple):
     means : int
     factor : int
         Pixels in a mean.
+    exact : bool
+        Whether the means are the pixels asked for, so that there is nothing to filter.
     """
 
     begin: int
     means: int
     factor: int
+    exact: bool
 
     @property
     def aligned(self) -> bool:
@@ -52,11 +55,11 @@ class Axis(NamedTuple):
 def plan_axis(first: float, span: float, size_px: int) -> Axis:
     """Plan a read of `span` pixels from `first`, with a margin for the filter unless none is needed."""
     if _on_grid(first, span, size_px):
-        return Axis(round(first), size_px, max(1, round(span / size_px)))
+        return Axis(round(first), size_px, max(1, round(span / size_px)), True)
     factor = _averaged_px(span / size_px)
     margin = math.ceil(LANCZOS_RADIUS * max(1.0, span / size_px / factor)) + 1
     begin, end = math.floor(first / factor) - margin, math.ceil((first + span) / factor) + margin
-    return Axis(begin * factor, end - begin, factor)
+    return Axis(begin * factor, end - begin, factor, False)
 
 
 def averaged(pixels: Pixels, factor: tuple[int, int]) -> Pixels:

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparra.pathology.decoders.base import WHITE, Region
+from sparra.pathology.decoders.base import WHITE, Region, Room, new_pixels
 from sparra.pathology.resampling import averaged
 
 Piece = NDArray[np.uint8] | None
 """Pixels, shape (height, width, 3); None where the file holds nothing."""
+MakeRoom = Callable[[int, int], NDArray[np.uint8]]
+DecodePiece = Callable[[int, int, int, MakeRoom], Piece]
 Key = tuple[int, int, int, tuple[int, int]]
 """Level, row and column of a piece, and the (x, y) pixels averaged in it."""
 
@@ -112,20 +114,29 @@ class PieceReader:
 
     Parameters
     ----------
-    decode : callable (level, row, column) -> Piece
-        Pixels of one piece, shape (at most height, at most width, 3).
+    decode : callable (level, row, column, room) -> Piece
+        Pixels of one piece, shape (at most height, at most width, 3). They may lie in what ``room(height, width)``
+        returns.
     layouts : sequence of Layout
         One a level.
     most_bytes : int
         Of decoded pixels kept.
     """
 
-    def __init__(self, decode: Callable[[int, int, int], Piece], layouts: Sequence[Layout], most_bytes: int) -> None:
+    def __init__(self, decode: DecodePiece, layouts: Sequence[Layout], most_bytes: int) -> None:
         self._decode = decode
+        self._room = Room()
         self._layouts = layouts
         self._cache = PieceCache(self._averaged_piece, most_bytes)
 
-    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int]) -> Region:
+    def read(
+        self,
+        level: int,
+        corner: tuple[int, int],
+        size: tuple[int, int],
+        factor: tuple[int, int],
+        into: NDArray[np.uint8] | None = None,
+    ) -> Region:
         """Read a region, see `sparra.pathology.decoders.base.Decoder.read`."""
         picture, piece = self._layouts[level]
         if any(corner[axis] % factor[axis] or piece[axis] % factor[axis] for axis in (0, 1)):
@@ -133,12 +144,13 @@ class PieceReader:
             return Region(averaged(self.read(level, corner, whole, (1, 1)).pixels, factor), corner)
         first, step = ((pair[0] // factor[0], pair[1] // factor[1]) for pair in (corner, piece))
         means = (-(-picture[0] // factor[0]), -(-picture[1] // factor[1]))
-        pixels = assemble(first, size, means, step, lambda row, column: self._cache((level, row, column, factor)))
+        pixels = np.empty((size[1], size[0], 3), dtype=np.uint8) if into is None else into
+        assemble(pixels, first, means, step, lambda row, column: self._cache((level, row, column, factor)))
         return Region(pixels, corner)
 
     def _averaged_piece(self, key: Key) -> Piece:
         level, row, column, factor = key
-        decoded = self._decode(level, row, column)
+        decoded = self._decode(level, row, column, new_pixels if factor == (1, 1) else self._room)
         if decoded is None or factor == (1, 1):
             return decoded
         picture, piece = self._layouts[level]
@@ -152,30 +164,27 @@ class PieceReader:
 
 
 def assemble(
+    pixels: NDArray[np.uint8],
     corner: tuple[int, int],
-    size: tuple[int, int],
     picture: tuple[int, int],
     piece: tuple[int, int],
     decode: Callable[[int, int], Piece],
-) -> NDArray[np.uint8]:
-    """Put a region together from the pieces of a level that it touches.
+) -> None:
+    """Put a region together in `pixels` from the pieces of a level that it touches.
 
     Parameters
     ----------
-    corner, size : tuple of int
-        (x, y) and (width, height) of the region in pixels of the level.
+    pixels : ndarray of uint8, shape (height, width, 3)
+        Filled, white beyond the level and where the file holds nothing.
+    corner : tuple of int
+        (x, y) of the region in pixels of the level.
     picture, piece : tuple of int
         (width, height) of the level, and of a piece of it (tile, strip or frame).
     decode : callable (row, column) -> ndarray of uint8 or None
         Pixels of one piece, shape (at most height, at most width, 3); None where the file holds none.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
     """
-    (left, top), (right, bottom) = corner, (corner[0] + size[0], corner[1] + size[1])
+    (left, top), (right, bottom) = corner, (corner[0] + pixels.shape[1], corner[1] + pixels.shape[0])
     inside = right <= picture[0] and bottom <= picture[1]
-    pixels = np.empty((size[1], size[0], 3), dtype=np.uint8)
     if not inside:
         pixels.fill(WHITE)
     for row in range(top // piece[1], -(-min(bottom, picture[1]) // piece[1])):
@@ -188,4 +197,3 @@ def assemble(
             decoded = decode(row, column)
             part = WHITE if decoded is None else decoded[upper - y : lower - y, near - x : far - x]
             band[:, near - left : far - left] = part
-    return pixels
