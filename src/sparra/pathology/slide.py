@@ -56,6 +56,10 @@ class Slide:
             self._decoder.close()
             raise
         self._downsamples = _true_downsamples(self._decoder.level_dimensions)
+        finest = max(self.resolution.x, self.resolution.y)
+        self._coarsest_first = sorted(
+            ((level, factor * finest) for level, factor in enumerate(self._downsamples)), key=lambda pair: -pair[1]
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -160,21 +164,19 @@ class Slide:
 
     def _level_for(self, mpp: float) -> int:
         """Return the coarsest level whose pixels are not coarser than `mpp`."""
-        fine_enough = [
-            level
-            for level, factor in enumerate(self._downsamples)
-            if factor * max(self.resolution.x, self.resolution.y) <= mpp * SCALE_TOLERANCE
-        ]
-        return max(fine_enough, key=self._downsamples.__getitem__, default=0)
+        for level, level_mpp in self._coarsest_first:
+            if level_mpp <= mpp * SCALE_TOLERANCE:
+                return level
+        return 0
 
     def _read_box(self, corner_um: tuple[float, float], extent_um: tuple[float, float], out: NDArray[np.uint8]) -> None:
-        size_px = (out.shape[1], out.shape[0])
-        mpp = (self.resolution.x, self.resolution.y)
-        level = self._level_for(min(extent_um[axis] / size_px[axis] for axis in (0, 1)))
+        height, width, _ = out.shape
+        mpp = self.resolution
+        level = self._level_for(min(extent_um[0] / width, extent_um[1] / height))
         downsample = self._downsamples[level]
-        first = (corner_um[0] / mpp[0] / downsample, corner_um[1] / mpp[1] / downsample)
-        span = (extent_um[0] / mpp[0] / downsample, extent_um[1] / mpp[1] / downsample)
-        x, y = (plan_axis(first[axis], span[axis], size_px[axis]) for axis in (0, 1))
+        first = (corner_um[0] / mpp.x / downsample, corner_um[1] / mpp.y / downsample)
+        span = (extent_um[0] / mpp.x / downsample, extent_um[1] / mpp.y / downsample)
+        x, y = plan_axis(first[0], span[0], width), plan_axis(first[1], span[1], height)
         factor = (x.factor, y.factor)
         if x.aligned and y.aligned:
             into = out if x.exact and y.exact else self._room(y.means, x.means)
@@ -194,9 +196,9 @@ class Slide:
     ) -> Region:
         """Read means, into `into` if possible, from pixel `begin` of a level; if negative, there it is white."""
         size = (into.shape[1], into.shape[0])
-        outside = [min(max(0, -begin[axis] // factor[axis]), size[axis]) for axis in (0, 1)]
-        if max(outside) == 0:
+        if begin[0] >= 0 and begin[1] >= 0:
             return self._decoder.read(level, begin, size, factor, into)
+        outside = [min(max(0, -begin[axis] // factor[axis]), size[axis]) for axis in (0, 1)]
         into.fill(WHITE)
         inside = (size[0] - outside[0], size[1] - outside[1])
         if min(inside) == 0:

@@ -51,6 +51,9 @@ class _Pending:
             return self._piece
 
 
+_ABSENT = _Pending()
+
+
 class PieceCache:
     """Keeps the pieces used last; one that a thread is decoding is waited for and not decoded again.
 
@@ -71,15 +74,14 @@ class PieceCache:
     def __call__(self, key: Key) -> Piece:
         """Return a piece; what decoding it raises is raised for all who wait, and tried again by the next."""
         with self._lock:
-            known = key in self._held
-            if known:
-                self._held.move_to_end(key)
+            held = self._held.get(key, _ABSENT)
+            if held is _ABSENT:
+                waiting = self._held[key] = _Pending()
             else:
-                self._held[key] = _Pending()
-            held = self._held[key]
-        if not isinstance(held, _Pending):
-            return held
-        return held.result() if known else self._decoded(key, held)
+                self._held.move_to_end(key)
+        if held is _ABSENT:
+            return self._decoded(key, waiting)
+        return held.result() if isinstance(held, _Pending) else held
 
     def _decoded(self, key: Key, waiting: _Pending) -> Piece:
         try:
@@ -139,11 +141,12 @@ class PieceReader:
     ) -> Region:
         """Read a region, see `sparra.pathology.decoders.base.Decoder.read`."""
         picture, piece = self._layouts[level]
-        if any(corner[axis] % factor[axis] or piece[axis] % factor[axis] for axis in (0, 1)):
-            whole = (size[0] * factor[0], size[1] * factor[1])
+        x, y = factor
+        if corner[0] % x or corner[1] % y or piece[0] % x or piece[1] % y:
+            whole = (size[0] * x, size[1] * y)
             return Region(averaged(self.read(level, corner, whole, (1, 1)).pixels, factor), corner)
-        first, step = ((pair[0] // factor[0], pair[1] // factor[1]) for pair in (corner, piece))
-        means = (-(-picture[0] // factor[0]), -(-picture[1] // factor[1]))
+        first, step = (corner[0] // x, corner[1] // y), (piece[0] // x, piece[1] // y)
+        means = (-(-picture[0] // x), -(-picture[1] // y))
         pixels = np.empty((size[1], size[0], 3), dtype=np.uint8) if into is None else into
         assemble(pixels, first, means, step, lambda row, column: self._cache((level, row, column, factor)))
         return Region(pixels, corner)
@@ -187,13 +190,15 @@ def assemble(
     inside = right <= picture[0] and bottom <= picture[1]
     if not inside:
         pixels.fill(WHITE)
+    columns = []
+    for column in range(left // piece[0], -(-min(right, picture[0]) // piece[0])):
+        x = column * piece[0]
+        near, far = max(left, x), min(right, x + piece[0], picture[0])
+        columns.append((column, slice(near - left, far - left), slice(near - x, far - x)))
     for row in range(top // piece[1], -(-min(bottom, picture[1]) // piece[1])):
         y = row * piece[1]
         upper, lower = max(top, y), min(bottom, y + piece[1], picture[1])
-        band = pixels[upper - top : lower - top]
-        for column in range(left // piece[0], -(-min(right, picture[0]) // piece[0])):
-            x = column * piece[0]
-            near, far = max(left, x), min(right, x + piece[0], picture[0])
+        rows, band = slice(upper - y, lower - y), pixels[upper - top : lower - top]
+        for column, across, part in columns:
             decoded = decode(row, column)
-            part = WHITE if decoded is None else decoded[upper - y : lower - y, near - x : far - x]
-            band[:, near - left : far - left] = part
+            band[:, across] = WHITE if decoded is None else decoded[rows, part]
