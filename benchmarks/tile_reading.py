@@ -40,7 +40,7 @@ from sparra.pathology.tissue import find_tissue
 from sparra.simulate.settings import SimulationSettings
 from sparra.simulate.slide import simulate_slide
 
-TILE, REPEATS, MOST_TILES = 256, 5, 256
+TILE, REPEATS, MOST_TILES = 256, 15, 256
 # 32 MiB of decoded tiles, as our reader keeps.
 CACHED_TILES = (32 << 20) // (TILE * TILE * 3)
 SMALL_PX, LARGE_PX = 8192, 81920

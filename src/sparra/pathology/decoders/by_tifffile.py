@@ -120,7 +120,12 @@ class TiffDecoder:
         try:
             content = self._bytes.read(jpeg.offsets[index], jpeg.lengths[index])
             piece: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
-                content, jpeg.tables, jpeg.colours, RGB, jpeg.shape, room(*jpeg.shape)
+                content,
+                tables=jpeg.tables,
+                colorspace=jpeg.colours,
+                outcolorspace=RGB,
+                shape=jpeg.shape,
+                out=room(*jpeg.shape),
             )
             return piece
         except Exception:  # the piece is damaged, cut off at the border, or of a kind that only tifffile knows
