@@ -7,12 +7,11 @@ any resampling; the lowest of three scans: ``share_native`` 0.5 µm (as it is), 
 0.2527 µm (reduced to 0.5). ``ratio_to_openslide_*``: the same over ``OpenSlide.read_region``.
 ``share_openslide_reader`` is our reader through OpenSlide, by which formats other than plain TIFF are read, over
 OpenSlide's own rate at 0.25 µm. ``peak_mb_small`` and ``peak_mb_large``: peak
-memory of a process that finds the tissue and reads every tile of a slide of 8,192 and of 81,920 pixels a side.
+memory, MiB, of a process that finds the tissue and reads every tile of a slide of 8,192 and of 81,920 pixels a side.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ import openslide
 import tifffile
 from numpy.typing import NDArray
 
+from sparra.engine.work import peak_mib
 from sparra.pathology import slide as slide_module
 from sparra.pathology.artefacts import blurred_mask
 from sparra.pathology.decoders.by_openslide import OpenSlideDecoder
@@ -40,7 +40,7 @@ from sparra.pathology.tissue import find_tissue
 from sparra.simulate.settings import SimulationSettings
 from sparra.simulate.slide import simulate_slide
 
-TILE, REPEATS, MOST_TILES = 256, 5, 256
+TILE, REPEATS, MOST_TILES = 256, 15, 256
 # 32 MiB of decoded tiles, as our reader keeps.
 CACHED_TILES = (32 << 20) // (TILE * TILE * 3)
 SMALL_PX, LARGE_PX = 8192, 81920
@@ -173,7 +173,7 @@ def through_openslide(action: Callable[[], float]) -> float:
 
 
 def read_whole(path: Path) -> None:
-    """Find the tissue and read every tile, then print the process's peak memory in MB."""
+    """Find the tissue and read every tile, then print the process's peak memory in MiB."""
     settings = SlideSettings()
     with Slide(path) as slide:
         mpp = (slide.resolution.x, slide.resolution.y)
@@ -183,7 +183,8 @@ def read_whole(path: Path) -> None:
         )  # fmt: skip
         grid = place_tiles(tissue, slide.size_um, settings)
         tiles = sum(len(batch) for batch in read_tiles(slide, grid, settings))
-    print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, tiles]))
+    # Not getrusage's, which begins at that of the process that started this one.
+    print(json.dumps([peak_mib(), tiles]))
 
 
 def peak_of(path: Path) -> tuple[float, int]:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from sparra.pathology.decoders.pieces import ENTRY_BYTES, Key, Layout, PieceCache, PieceReader, assemble
+from sparra.pathology.decoders.pieces import ENTRY_BYTES, Key, Layout, MakeRoom, PieceCache, PieceReader, assemble
 
 PIECE_BYTES = 2 * 2 * 3
 
@@ -77,7 +77,7 @@ def test_averaged_regions_are_means_of_the_picture_with_white_around(
     padded = np.zeros((64, 80, 3), np.uint8)
     padded[:50, :70] = PICTURE
 
-    def decode(level: int, row: int, column: int) -> np.ndarray | None:
+    def decode(level: int, row: int, column: int, room: MakeRoom) -> np.ndarray | None:
         piece = padded[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
         return None if (row, column) == (1, 2) else piece[: 50 - 16 * row] if column < 2 else piece
 
@@ -102,5 +102,6 @@ def test_assembled_region_is_the_picture_with_white_around_and_in_gaps() -> None
         return None if (row, column) == (1, 2) else picture[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
 
     for left, top, width, height in ((0, 0, 70, 50), (5, 9, 60, 40), (33, 17, 4, 4), (60, 40, 20, 20), (75, 55, 3, 3)):
-        region = assemble((left, top), (width, height), (70, 50), (16, 16), decode)
+        region = np.zeros((height, width, 3), np.uint8)
+        assemble(region, (left, top), (70, 50), (16, 16), decode)
         assert np.array_equal(region, expected[top : top + height, left : left + width])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.pathology.decoders import open_decoder
-from sparra.pathology.decoders.base import WHITE, Region
+from sparra.pathology.decoders.base import WHITE, Region, Room
 from sparra.pathology.resampling import SCALE_TOLERANCE, averaged, plan_axis, resample
 from sparra.pathology.resolution import MppPolicy, resolve_mpp
 
@@ -48,6 +48,7 @@ class Slide:
     def __init__(self, path: Path, mpp: float | None = None, policy: MppPolicy | None = None) -> None:
         self.path = path
         self._decoder = open_decoder(path)
+        self._room = Room()
         self.dimensions: tuple[int, int] = self._decoder.level_dimensions[0]
         try:
             self.resolution = resolve_mpp(self._decoder.header, self.dimensions, mpp, policy or MppPolicy(), path)
@@ -55,6 +56,10 @@ class Slide:
             self._decoder.close()
             raise
         self._downsamples = _true_downsamples(self._decoder.level_dimensions)
+        finest = max(self.resolution.x, self.resolution.y)
+        self._coarsest_first = sorted(
+            ((level, factor * finest) for level, factor in enumerate(self._downsamples)), key=lambda pair: -pair[1]
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -159,45 +164,48 @@ class Slide:
 
     def _level_for(self, mpp: float) -> int:
         """Return the coarsest level whose pixels are not coarser than `mpp`."""
-        fine_enough = [
-            level
-            for level, factor in enumerate(self._downsamples)
-            if factor * max(self.resolution.x, self.resolution.y) <= mpp * SCALE_TOLERANCE
-        ]
-        return max(fine_enough, key=self._downsamples.__getitem__, default=0)
+        for level, level_mpp in self._coarsest_first:
+            if level_mpp <= mpp * SCALE_TOLERANCE:
+                return level
+        return 0
 
     def _read_box(self, corner_um: tuple[float, float], extent_um: tuple[float, float], out: NDArray[np.uint8]) -> None:
-        size_px = (out.shape[1], out.shape[0])
-        mpp = (self.resolution.x, self.resolution.y)
-        level = self._level_for(min(extent_um[axis] / size_px[axis] for axis in (0, 1)))
+        height, width, _ = out.shape
+        mpp = self.resolution
+        level = self._level_for(min(extent_um[0] / width, extent_um[1] / height))
         downsample = self._downsamples[level]
-        first = (corner_um[0] / mpp[0] / downsample, corner_um[1] / mpp[1] / downsample)
-        span = (extent_um[0] / mpp[0] / downsample, extent_um[1] / mpp[1] / downsample)
-        x, y = (plan_axis(first[axis], span[axis], size_px[axis]) for axis in (0, 1))
+        first = (corner_um[0] / mpp.x / downsample, corner_um[1] / mpp.y / downsample)
+        span = (extent_um[0] / mpp.x / downsample, extent_um[1] / mpp.y / downsample)
+        x, y = plan_axis(first[0], span[0], width), plan_axis(first[1], span[1], height)
         factor = (x.factor, y.factor)
         if x.aligned and y.aligned:
-            region = self._read_padded(level, (x.begin, y.begin), (x.means, y.means), factor)
+            into = out if x.exact and y.exact else self._room(y.means, x.means)
+            region = self._read_padded(level, (x.begin, y.begin), factor, into)
+            if region.pixels is out:
+                return
         else:
-            whole = (x.means * x.factor, y.means * y.factor)
-            region = self._read_padded(level, (x.begin, y.begin), whole, (1, 1))
-            region = Region(averaged(region.pixels, factor), region.corner)
+            whole = self._read_padded(
+                level, (x.begin, y.begin), (1, 1), self._room(y.means * y.factor, x.means * x.factor)
+            )
+            region = Region(averaged(whole.pixels, factor), whole.corner)
         first = ((first[0] - region.corner[0]) / x.factor, (first[1] - region.corner[1]) / y.factor)
         resample(region.pixels, first, (span[0] / x.factor, span[1] / y.factor), out)
 
     def _read_padded(
-        self, level: int, begin: tuple[int, int], size: tuple[int, int], factor: tuple[int, int]
+        self, level: int, begin: tuple[int, int], factor: tuple[int, int], into: NDArray[np.uint8]
     ) -> Region:
-        """Read `size` means from pixel `begin` of a level, which may be negative: there it is white."""
+        """Read means, into `into` if possible, from pixel `begin` of a level; if negative, there it is white."""
+        size = (into.shape[1], into.shape[0])
+        if begin[0] >= 0 and begin[1] >= 0:
+            return self._decoder.read(level, begin, size, factor, into)
         outside = [min(max(0, -begin[axis] // factor[axis]), size[axis]) for axis in (0, 1)]
+        into.fill(WHITE)
         inside = (size[0] - outside[0], size[1] - outside[1])
         if min(inside) == 0:
-            return Region(np.full((size[1], size[0], 3), WHITE, dtype=np.uint8), begin)
+            return Region(into, begin)
         read = self._decoder.read(level, (max(0, begin[0]), max(0, begin[1])), inside, factor)
-        if max(outside) == 0:
-            return read
-        pixels = np.full((size[1], size[0], 3), WHITE, dtype=np.uint8)
-        pixels[outside[1] :, outside[0] :] = read.pixels
-        return Region(pixels, (read.corner[0] - outside[0] * factor[0], read.corner[1] - outside[1] * factor[1]))
+        into[outside[1] :, outside[0] :] = read.pixels
+        return Region(into, (read.corner[0] - outside[0] * factor[0], read.corner[1] - outside[1] * factor[1]))
 
 
 def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None = None) -> None:

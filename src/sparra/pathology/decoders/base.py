@@ -15,6 +15,10 @@ from sparra.errors import UserError
 COPY_AGAIN = "Copy it again from its source"
 CONVERT = "Convert it to a tiled, pyramidal TIFF of 8-bit RGB colour"
 WHITE = 255
+# Of a thread's room; larger arrays are made when needed and given back.
+LARGEST_ROOM_BYTES = 4 << 20
+# Of the widest vectors that libjpeg-turbo stores.
+VECTOR_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,38 @@ class Region(NamedTuple):
     corner: tuple[float, float]
 
 
+class Room(threading.local):
+    """Memory of each thread for pixels that are soon used up.
+
+    Fresh memory for every tile would cost more than what is done with it: the system clears each page of it, and
+    no cache of the processor holds it.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, dtype=np.uint8)
+
+    def __call__(self, height: int, width: int) -> NDArray[np.uint8]:
+        """Return as `new_pixels`, but the next call may return the same memory again."""
+        size = height * width * 3
+        if size > LARGEST_ROOM_BYTES:
+            return new_pixels(height, width)
+        if size > self._bytes.size:
+            self._bytes = new_pixels(height, width).reshape(-1)
+        return self._bytes[:size].reshape(height, width, 3)
+
+
+def new_pixels(height: int, width: int) -> NDArray[np.uint8]:
+    """Return a C-contiguous array of any content, shape (height, width, 3), that JPEG is quickly decoded into.
+
+    Rows that begin at a multiple of a vector's bytes would be written past the processor's caches by libjpeg-turbo:
+    a tile of 256 pixels then takes a quarter longer, and is fetched from memory by what reads it next.
+    """
+    size = height * width * 3
+    memory = np.empty(size + VECTOR_BYTES, dtype=np.uint8)
+    start = (VECTOR_BYTES // 2 - memory.__array_interface__["data"][0]) % VECTOR_BYTES
+    return memory[start : start + size].reshape(height, width, 3)
+
+
 class OpenFile(Protocol):
     """A binary file."""
 
@@ -81,7 +117,12 @@ class Decoder(Protocol):
     level_dimensions: tuple[tuple[int, int], ...]
 
     def read(
-        self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int] = (1, 1)
+        self,
+        level: int,
+        corner: tuple[int, int],
+        size: tuple[int, int],
+        factor: tuple[int, int] = (1, 1),
+        into: NDArray[np.uint8] | None = None,
     ) -> Region:
         """Read a region of a level, its pixels averaged.
 
@@ -95,6 +136,8 @@ class Decoder(Protocol):
             (width, height) in means; may reach beyond the border.
         factor : tuple of int
             Pixels of the level along (x, y) in a mean; (1, 1) for the level as it is.
+        into : ndarray of uint8, shape (height, width, 3), optional
+            Where the means may be put, and then are the pixels returned, if the region begins at `corner` itself.
 
         Raises
         ------

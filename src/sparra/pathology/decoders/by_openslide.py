@@ -29,7 +29,12 @@ class OpenSlideDecoder:
         self.header = _header(self._handle)
 
     def read(
-        self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int] = (1, 1)
+        self,
+        level: int,
+        corner: tuple[int, int],
+        size: tuple[int, int],
+        factor: tuple[int, int] = (1, 1),
+        into: NDArray[np.uint8] | None = None,
     ) -> Region:
         """Read a region; OpenSlide takes the corner in whole pixels of level 0."""
         downsample = self._handle.level_downsamples[level]

@@ -19,8 +19,17 @@ from pydicom.uid import (
 )
 
 from sparra.errors import UserError
-from sparra.pathology.decoders.base import CONVERT, COPY_AGAIN, FileBytes, Header, Region, as_number, damaged
-from sparra.pathology.decoders.pieces import Layout, PieceReader
+from sparra.pathology.decoders.base import (
+    CONVERT,
+    COPY_AGAIN,
+    FileBytes,
+    Header,
+    Region,
+    as_number,
+    damaged,
+    new_pixels,
+)
+from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 NOT_THE_SLIDE = {"LABEL", "OVERVIEW", "THUMBNAIL"}
@@ -73,17 +82,22 @@ class DicomDecoder:
         self._frames = PieceReader(self._decode, layouts, CACHE_BYTES)
 
     def read(
-        self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int] = (1, 1)
+        self,
+        level: int,
+        corner: tuple[int, int],
+        size: tuple[int, int],
+        factor: tuple[int, int] = (1, 1),
+        into: NDArray[np.uint8] | None = None,
     ) -> Region:
         """Read a region from the frames that it touches."""
-        return self._frames.read(level, corner, size, factor)
+        return self._frames.read(level, corner, size, factor, into)
 
     def close(self) -> None:
         """Close the files."""
         for file in self._files.values():
             file.close()
 
-    def _decode(self, level: int, row: int, column: int) -> NDArray[np.uint8] | None:
+    def _decode(self, level: int, row: int, column: int, room: MakeRoom) -> NDArray[np.uint8] | None:
         matrix = self._levels[level]
         frame = matrix.frame_at.get((row, column))
         if frame is None:
@@ -91,16 +105,16 @@ class DicomDecoder:
         start, length = matrix.spans[frame]
         try:
             content = self._bytes[matrix.path].read(start, length)
-            return _pixels(content, matrix)
+            return _pixels(content, matrix, room)
         except Exception as error:  # each codec has its own errors
             raise damaged(error, matrix.path) from None
 
 
-def _pixels(content: bytes, matrix: _Level) -> NDArray[np.uint8]:
+def _pixels(content: bytes, matrix: _Level, room: MakeRoom = new_pixels) -> NDArray[np.uint8]:
     if matrix.syntax == JPEGBaseline8Bit:
         # Headers call the colours RGB where the JPEG holds YCbCr; then the JPEG's own markers count.
         declared = None if matrix.photometric == "RGB" else "YCBCR"
-        pixels = imagecodecs.jpeg8_decode(content, colorspace=declared, outcolorspace="RGB")
+        pixels = imagecodecs.jpeg8_decode(content, colorspace=declared, outcolorspace="RGB", out=room(*matrix.tile))
     elif matrix.syntax in JPEG_2000:
         pixels = imagecodecs.jpeg2k_decode(content)
     else:

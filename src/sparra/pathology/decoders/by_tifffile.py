@@ -4,18 +4,19 @@ The pixels equal OpenSlide's; a region takes a fifth of the time, since nothing 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from sparra.errors import UserError
 from sparra.pathology.decoders.base import CONVERT, COPY_AGAIN, FileBytes, Header, Region, as_number, damaged
-from sparra.pathology.decoders.pieces import Layout, PieceReader
+from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
 # Of decoded pieces, kept for the neighbouring region.
 CACHE_BYTES = 32 << 20
@@ -68,13 +69,19 @@ class TiffDecoder:
         self.level_dimensions: tuple[tuple[int, int], ...] = tuple((p.imagewidth, p.imagelength) for p in self._pages)
         self._bytes = FileBytes(self._file.filehandle)
         layouts = [Layout((p.imagewidth, p.imagelength), _piece_shape(p)[::-1]) for p in self._pages]
+        self._jpeg = [_jpeg(page) for page in self._pages]
         self._pieces = PieceReader(self._decode, layouts, CACHE_BYTES)
 
     def read(
-        self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int] = (1, 1)
+        self,
+        level: int,
+        corner: tuple[int, int],
+        size: tuple[int, int],
+        factor: tuple[int, int] = (1, 1),
+        into: NDArray[np.uint8] | None = None,
     ) -> Region:
         """Read a region from the pieces (tiles or strips) that it touches."""
-        return self._pieces.read(level, corner, size, factor)
+        return self._pieces.read(level, corner, size, factor, into)
 
     @property
     def has_gaps(self) -> bool:
@@ -85,8 +92,10 @@ class TiffDecoder:
         """Close the file."""
         self._file.close()
 
-    def _decode(self, level: int, row: int, column: int) -> NDArray[np.uint8] | None:
+    def _decode(self, level: int, row: int, column: int, room: MakeRoom) -> NDArray[np.uint8] | None:
         """Decode one piece; None where the file holds none."""
+        if (jpeg := self._jpeg[level]) is not None:
+            return self._decode_jpeg(level, row * jpeg.across + column, jpeg, room)
         page = self._pages[level]
         index = row * -(-page.imagewidth // _piece_shape(page)[1]) + column
         planes = 3 if page.planarconfig == 2 else 1
@@ -103,6 +112,25 @@ class TiffDecoder:
         alpha = piece[..., 3:].astype(np.uint16)
         blended: NDArray[np.uint8] = ((piece[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
         return blended
+
+    def _decode_jpeg(self, level: int, index: int, jpeg: "_Jpeg", room: MakeRoom) -> NDArray[np.uint8] | None:
+        """Decode a piece by the library that tifffile would use, which leaves no say in where the pixels go."""
+        if not jpeg.lengths[index]:
+            return None
+        try:
+            content = self._bytes.read(jpeg.offsets[index], jpeg.lengths[index])
+            piece: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
+                content,
+                tables=jpeg.tables,
+                colorspace=jpeg.colours,
+                outcolorspace=RGB,
+                shape=jpeg.shape,
+                out=room(*jpeg.shape),
+            )
+            return piece
+        except Exception:  # the piece is damaged, cut off at the border, or of a kind that only tifffile knows
+            self._jpeg[level] = None
+            return self._decode_plane(self._pages[level], index)
 
     def _decode_plane(self, page: Any, index: int) -> NDArray[np.uint8] | None:
         try:
@@ -177,6 +205,28 @@ def _piece_shape(page: Any) -> tuple[int, int]:
     if page.is_tiled:
         return page.tilelength, page.tilewidth
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+class _Jpeg(NamedTuple):
+    """How to decode the pieces of a level that are plain JPEG; the fields of a page, which take longer to look up."""
+
+    shape: tuple[int, int]
+    across: int
+    offsets: Sequence[int]
+    lengths: Sequence[int]
+    tables: bytes | None
+    colours: int | None
+
+
+def _jpeg(page: Any) -> _Jpeg | None:
+    """Return how a page's pieces are decoded if they are 8-bit RGB JPEG, else None."""
+    if page.compression != JPEG or page.planarconfig != 1 or page.samplesperpixel != 3 or page.extrasamples:
+        return None
+    shape = _piece_shape(page)
+    # Aperio writes RGB, not the YCbCr of other JPEG, without a header that would say so.
+    colours = RGB if page.photometric == RGB and not page.is_jfif else None
+    across = -(-page.imagewidth // shape[1])
+    return _Jpeg(shape, across, page.dataoffsets, page.databytecounts, page.jpegtables, colours)
 
 
 def _same_aspect(page: Any, full: Any) -> bool:

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparra.pathology.decoders.base import WHITE, Region
+from sparra.pathology.decoders.base import WHITE, Region, Room, new_pixels
 from sparra.pathology.resampling import averaged
 
 Piece = NDArray[np.uint8] | None
 """Pixels, shape (height, width, 3); None where the file holds nothing."""
+MakeRoom = Callable[[int, int], NDArray[np.uint8]]
+DecodePiece = Callable[[int, int, int, MakeRoom], Piece]
 Key = tuple[int, int, int, tuple[int, int]]
 """Level, row and column of a piece, and the (x, y) pixels averaged in it."""
 
@@ -49,6 +51,9 @@ class _Pending:
             return self._piece
 
 
+_ABSENT = _Pending()
+
+
 class PieceCache:
     """Keeps the pieces used last; one that a thread is decoding is waited for and not decoded again.
 
@@ -69,15 +74,14 @@ class PieceCache:
     def __call__(self, key: Key) -> Piece:
         """Return a piece; what decoding it raises is raised for all who wait, and tried again by the next."""
         with self._lock:
-            known = key in self._held
-            if known:
-                self._held.move_to_end(key)
+            held = self._held.get(key, _ABSENT)
+            if held is _ABSENT:
+                waiting = self._held[key] = _Pending()
             else:
-                self._held[key] = _Pending()
-            held = self._held[key]
-        if not isinstance(held, _Pending):
-            return held
-        return held.result() if known else self._decoded(key, held)
+                self._held.move_to_end(key)
+        if held is _ABSENT:
+            return self._decoded(key, waiting)
+        return held.result() if isinstance(held, _Pending) else held
 
     def _decoded(self, key: Key, waiting: _Pending) -> Piece:
         try:
@@ -112,33 +116,44 @@ class PieceReader:
 
     Parameters
     ----------
-    decode : callable (level, row, column) -> Piece
-        Pixels of one piece, shape (at most height, at most width, 3).
+    decode : callable (level, row, column, room) -> Piece
+        Pixels of one piece, shape (at most height, at most width, 3). They may lie in what ``room(height, width)``
+        returns.
     layouts : sequence of Layout
         One a level.
     most_bytes : int
         Of decoded pixels kept.
     """
 
-    def __init__(self, decode: Callable[[int, int, int], Piece], layouts: Sequence[Layout], most_bytes: int) -> None:
+    def __init__(self, decode: DecodePiece, layouts: Sequence[Layout], most_bytes: int) -> None:
         self._decode = decode
+        self._room = Room()
         self._layouts = layouts
         self._cache = PieceCache(self._averaged_piece, most_bytes)
 
-    def read(self, level: int, corner: tuple[int, int], size: tuple[int, int], factor: tuple[int, int]) -> Region:
+    def read(
+        self,
+        level: int,
+        corner: tuple[int, int],
+        size: tuple[int, int],
+        factor: tuple[int, int],
+        into: NDArray[np.uint8] | None = None,
+    ) -> Region:
         """Read a region, see `sparra.pathology.decoders.base.Decoder.read`."""
         picture, piece = self._layouts[level]
-        if any(corner[axis] % factor[axis] or piece[axis] % factor[axis] for axis in (0, 1)):
-            whole = (size[0] * factor[0], size[1] * factor[1])
+        x, y = factor
+        if corner[0] % x or corner[1] % y or piece[0] % x or piece[1] % y:
+            whole = (size[0] * x, size[1] * y)
             return Region(averaged(self.read(level, corner, whole, (1, 1)).pixels, factor), corner)
-        first, step = ((pair[0] // factor[0], pair[1] // factor[1]) for pair in (corner, piece))
-        means = (-(-picture[0] // factor[0]), -(-picture[1] // factor[1]))
-        pixels = assemble(first, size, means, step, lambda row, column: self._cache((level, row, column, factor)))
+        first, step = (corner[0] // x, corner[1] // y), (piece[0] // x, piece[1] // y)
+        means = (-(-picture[0] // x), -(-picture[1] // y))
+        pixels = np.empty((size[1], size[0], 3), dtype=np.uint8) if into is None else into
+        assemble(pixels, first, means, step, lambda row, column: self._cache((level, row, column, factor)))
         return Region(pixels, corner)
 
     def _averaged_piece(self, key: Key) -> Piece:
         level, row, column, factor = key
-        decoded = self._decode(level, row, column)
+        decoded = self._decode(level, row, column, new_pixels if factor == (1, 1) else self._room)
         if decoded is None or factor == (1, 1):
             return decoded
         picture, piece = self._layouts[level]
@@ -152,40 +167,38 @@ class PieceReader:
 
 
 def assemble(
+    pixels: NDArray[np.uint8],
     corner: tuple[int, int],
-    size: tuple[int, int],
     picture: tuple[int, int],
     piece: tuple[int, int],
     decode: Callable[[int, int], Piece],
-) -> NDArray[np.uint8]:
-    """Put a region together from the pieces of a level that it touches.
+) -> None:
+    """Put a region together in `pixels` from the pieces of a level that it touches.
 
     Parameters
     ----------
-    corner, size : tuple of int
-        (x, y) and (width, height) of the region in pixels of the level.
+    pixels : ndarray of uint8, shape (height, width, 3)
+        Filled, white beyond the level and where the file holds nothing.
+    corner : tuple of int
+        (x, y) of the region in pixels of the level.
     picture, piece : tuple of int
         (width, height) of the level, and of a piece of it (tile, strip or frame).
     decode : callable (row, column) -> ndarray of uint8 or None
         Pixels of one piece, shape (at most height, at most width, 3); None where the file holds none.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
     """
-    (left, top), (right, bottom) = corner, (corner[0] + size[0], corner[1] + size[1])
+    (left, top), (right, bottom) = corner, (corner[0] + pixels.shape[1], corner[1] + pixels.shape[0])
     inside = right <= picture[0] and bottom <= picture[1]
-    pixels = np.empty((size[1], size[0], 3), dtype=np.uint8)
     if not inside:
         pixels.fill(WHITE)
+    columns = []
+    for column in range(left // piece[0], -(-min(right, picture[0]) // piece[0])):
+        x = column * piece[0]
+        near, far = max(left, x), min(right, x + piece[0], picture[0])
+        columns.append((column, slice(near - left, far - left), slice(near - x, far - x)))
     for row in range(top // piece[1], -(-min(bottom, picture[1]) // piece[1])):
         y = row * piece[1]
         upper, lower = max(top, y), min(bottom, y + piece[1], picture[1])
-        band = pixels[upper - top : lower - top]
-        for column in range(left // piece[0], -(-min(right, picture[0]) // piece[0])):
-            x = column * piece[0]
-            near, far = max(left, x), min(right, x + piece[0], picture[0])
+        rows, band = slice(upper - y, lower - y), pixels[upper - top : lower - top]
+        for column, across, part in columns:
             decoded = decode(row, column)
-            part = WHITE if decoded is None else decoded[upper - y : lower - y, near - x : far - x]
-            band[:, near - left : far - left] = part
-    return pixels
+            band[:, across] = WHITE if decoded is None else decoded[rows, part]
