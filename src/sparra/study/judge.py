@@ -116,9 +116,13 @@ def _inputs(layout: StudyLayout, method: Method) -> dict[str, Path]:
 
 
 def _parameters(settings: StudySettings, method: Method, grid: TimeGrid) -> dict[str, Any]:
+    evaluation = settings.evaluation.model_dump(mode="json", exclude={"clinical"})
+    if settings.protocol == "sound":
+        # There "none" and nothing said are one, which the paper's protocol tells apart.
+        evaluation["screening_p"] = settings.evaluation.screening_p
     return {
         "method": str(method),
-        "evaluation": settings.evaluation.model_dump(mode="json", exclude={"clinical"}),
+        "evaluation": evaluation,
         "protocol": settings.protocol,
         "time_unit": settings.cohort.time_unit,
         "tau": grid.tau,

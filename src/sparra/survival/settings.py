@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_serializer, field_validator, model_validator
 
 from sparra.errors import UserError
 from sparra.settings import Settings
@@ -26,8 +26,8 @@ class EvaluationSettings(Settings):
     inner_folds : int
         Folds of the tuning inside each training part.
     screening_p : float or None
-        Keep only features whose univariate Cox Wald p on the training part is below this; the paper
-        takes 0.2 for Mean and ABMIL. None keeps all.
+        Keep only features whose univariate Cox Wald p on the training part is below this. None (or ``"none"``)
+        keeps all. Where nothing is said, ``sound`` keeps all, and ``paper`` takes 0.2 for Mean and ABMIL.
     splits : str or None
         A CSV or a folder of published splits (see `sparra.cohort.splits.read_folds`).
     keep_together : str or None
@@ -62,6 +62,25 @@ class EvaluationSettings(Settings):
 
     horizons: tuple[PositiveFloat, ...] | None = None
     clinical: tuple[str, ...] | None = None
+
+    @property
+    def screening(self) -> float | Literal["none"] | None:
+        """`screening_p` as it is saved: ``"none"`` where the study says that all are kept, None where it says nothing.
+
+        The two are one in the protocol ``sound`` and not in ``paper``; `sparra.survival.published.screening_threshold`
+        tells what they come to.
+        """
+        said = "screening_p" in self.model_fields_set
+        return "none" if said and self.screening_p is None else self.screening_p
+
+    @field_validator("screening_p", mode="before")
+    @classmethod
+    def _none_in_words(cls, given: object) -> object:
+        return None if given == "none" else given
+
+    @field_serializer("screening_p")
+    def _saved(self, _given: float | None) -> float | Literal["none"] | None:
+        return self.screening
 
     @model_validator(mode="after")
     def _one_way_to_divide(self) -> Self:
