@@ -1,6 +1,7 @@
 """PyTorch's files of tensors: the one place where ``torch.load`` is called, always with ``weights_only=True``."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ class NotOnlyTensors(ValueError):
     """A file that names Python objects, or is damaged: PyTorch takes what is no archive for its older format."""
 
 
-def load_tensors(path: Path, *, mapped: bool = False) -> Any:
+def load_tensors(path: Path, *, mapped: bool = False, stand_in: Callable[[str], Any] | None = None) -> Any:
     """Read a file of PyTorch's without running anything in it.
 
     Parameters
@@ -23,6 +24,9 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
     path : Path
     mapped : bool
         Whether to map the file's tensors, where its format allows.
+    stand_in : callable (str) -> object, optional
+        Returns what takes the place of a class that PyTorch does not load, by its full name, in an archive; may raise
+        a `UserError`. Without it such a file is `NotOnlyTensors`. What it returns stays among PyTorch's safe globals.
 
     Returns
     -------
@@ -42,6 +46,9 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
     if zipped:
         require_honest_zip(path, _MEND)
     try:
+        if zipped and stand_in is not None:
+            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            torch.serialization.add_safe_globals([(stand_in(name), name) for name in unknown])
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True if mapped and zipped else None)
     except Exception as error:
         # Told by its name, since its class is of the module that is imported nowhere here.
