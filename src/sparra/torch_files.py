@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from sparra.unpacking import require_honest_zip
+from sparra.memory import beyond_memory, is_out_of_memory
+from sparra.unpacking import require_honest_zip, unpacked_bytes
 
 _MEND = "Get it again from its source"
 
@@ -38,7 +39,7 @@ def load_tensors(path: Path, *, mapped: bool = False, stand_in: Callable[[str], 
     NotOnlyTensors
         If only running it would read the file.
     UserError
-        If it is an archive that unpacks to far more than its size.
+        If it is an archive that unpacks to far more than its size, or does not fit into memory.
     Exception
         On damage, whatever PyTorch's parsers raise.
     """
@@ -54,4 +55,7 @@ def load_tensors(path: Path, *, mapped: bool = False, stand_in: Callable[[str], 
         # Told by its name, since its class is of the module that is imported nowhere here.
         if type(error).__name__ == "UnpicklingError":
             raise NotOnlyTensors(str(error)) from None
+        if is_out_of_memory(error):
+            size = unpacked_bytes(path) if zipped else path.stat().st_size
+            raise beyond_memory(path, size, _MEND) from error
         raise

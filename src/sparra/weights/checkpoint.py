@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sparra.errors import UserError
+from sparra.memory import beyond_memory, is_out_of_memory
 from sparra.torch_files import NotOnlyTensors, load_tensors
 
 #: Training scripts pickle their options beside the tensors. Such objects are never built: a placeholder takes
@@ -20,7 +21,9 @@ _REFUSED_MODULES = frozenset(
 )
 _REFUSED = frozenset(f"builtins.{name}" for name in ("eval", "exec", "compile", "open", "__import__", "input"))
 _MEND = "Download it again and compare its size and SHA-256 with its page"
-_UNREADABLE = (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError)
+_UNREADABLE = (
+    SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, MemoryError,
+)  # fmt: skip
 
 
 class _Placeholder:
@@ -59,6 +62,8 @@ def read_checkpoint(path: Path) -> Any:
     try:
         return load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
     except _UNREADABLE as error:
+        if is_out_of_memory(error):
+            raise beyond_memory(path, path.stat().st_size, _MEND) from error
         reason = " ".join(str(error).split())[:150]
         what = f"the weights cannot be read, the file is damaged or of another format ({reason})"
         raise UserError(what, path, _MEND) from None
