@@ -68,6 +68,13 @@ def test_settings_are_a_report_only_of_features_that_the_study_extracted(
     assert (table.loc[table["section"] == "23 Preprocessing", "report"] == NOT_REPORTED).all()
 
 
+def screening_told(layout: StudyLayout, protocol: str, evaluation: dict[str, object]) -> str:
+    settings = {"protocol": protocol, "evaluation": evaluation}
+    table = checklist(replace(read_results(layout), settings=settings))
+    report = table.set_index(table["guideline"] + " " + table["section"].str.partition(" ")[0])["report"]
+    return str(report["TRIPOD+AI 9a"])
+
+
 @pytest.mark.parametrize(
     ("protocol", "screening_p", "says"),
     [
@@ -82,7 +89,10 @@ def test_settings_are_a_report_only_of_features_that_the_study_extracted(
 def test_screening_is_told_as_it_was_done(
     joint_study: StudyLayout, protocol: str, screening_p: float | str | None, says: str
 ) -> None:
-    settings = {"protocol": protocol, "evaluation": {"screening_p": screening_p}}
-    table = checklist(replace(read_results(joint_study), settings=settings))
-    report = table.set_index(table["guideline"] + " " + table["section"].str.partition(" ")[0])["report"]
-    assert report["TRIPOD+AI 9a"] == says
+    assert screening_told(joint_study, protocol, {"screening_p": screening_p}) == says
+
+
+def test_a_false_discovery_rate_is_told(joint_study: StudyLayout) -> None:
+    evaluation = {"screening_p": 0.1, "screening_adjustment": "benjamini-hochberg"}
+    says = "Univariate Cox false discovery rate (Benjamini–Hochberg) < 0.1 in the training part"
+    assert screening_told(joint_study, "sound", evaluation) == says

@@ -73,7 +73,7 @@ def _method_answers(results: StudyResults) -> dict[str, str]:
     paper = results.settings.get("protocol") == "paper"
     models = ", ".join(in_order(set(results.metrics["model"]), MODELS))
     kinds = in_order(set(results.metrics["modality"]), MODALITY_NAMES)
-    screened = _screening(results, evaluation.get("screening_p"))
+    screened = _screening(results, evaluation)
     # Bags that were given bring no record of how they were made.
     settings = "settings.json" if results.extracted else ""
     ct = _mapping(results.settings.get("ct"))
@@ -129,17 +129,19 @@ def _result_answers(results: StudyResults) -> dict[str, str]:
     }
 
 
-def _screening(results: StudyResults, given: Any) -> str:
+def _screening(results: StudyResults, evaluation: Mapping[str, Any]) -> str:
     """Say how features were screened; empty where none were."""
     protocol = str(results.settings.get("protocol") or "sound")
     aggregators = list(dict.fromkeys(aggregator for _, aggregator in arms(results.metrics)))
-    thresholds = {name: screening_threshold(given, protocol, name) for name in aggregators}
+    thresholds = {name: screening_threshold(evaluation.get("screening_p"), protocol, name) for name in aggregators}
     used = {threshold for threshold in thresholds.values() if threshold is not None}
     if not used:
         return ""
     kept_all = [aggregator_name(name) for name, threshold in thresholds.items() if threshold is None]
     but = f"; none for {', '.join(kept_all)}" if kept_all else ""
-    return f"Univariate Cox p < {min(used):g} in the training part{but}"
+    rate = evaluation.get("screening_adjustment") == "benjamini-hochberg"
+    what = "false discovery rate (Benjamini–Hochberg)" if rate else "p"
+    return f"Univariate Cox {what} < {min(used):g} in the training part{but}"
 
 
 def _software(versions: Mapping[str, Any]) -> dict[str, str]:

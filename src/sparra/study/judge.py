@@ -117,6 +117,8 @@ def _inputs(layout: StudyLayout, method: Method) -> dict[str, Path]:
 
 def _parameters(settings: StudySettings, method: Method, grid: TimeGrid) -> dict[str, Any]:
     evaluation = settings.evaluation.model_dump(mode="json", exclude={"clinical"})
+    if settings.evaluation.screening_adjustment == "none":
+        del evaluation["screening_adjustment"]  # Results of before it could be set stay up to date.
     if settings.protocol == "sound":
         # There "none" and nothing said are one, which the paper's protocol tells apart.
         evaluation["screening_p"] = settings.evaluation.screening_p

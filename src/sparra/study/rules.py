@@ -60,6 +60,7 @@ class SoundRules:
             seed=method.seed(self.settings.seed),
             inner_folds=evaluation.inner_folds,
             screening_p=screening_threshold(evaluation.screening, "sound", method.aggregator),
+            screening_adjustment=evaluation.screening_adjustment,
         )
 
     def judge(
