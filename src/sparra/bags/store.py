@@ -152,7 +152,8 @@ def stored_values(dataset: Any) -> NDArray[Any]:
     UserError
         If it does not fit into memory.
     """
-    return _read_whole(dataset, lambda: dataset[()])
+    values: NDArray[Any] = _read_whole(dataset, lambda: dataset[()])
+    return values
 
 
 def _read_whole(dataset: Any, read: Callable[[], Any]) -> Any:
