@@ -1,12 +1,13 @@
 """``python -m fuzz --inputs 100000``: reads broken files of every kind in a process of its own.
 
 Whatever ends neither in a result nor in a `UserError` is a failure: another exception, more than 10 s of processor
-time, more than 2 GiB, the death of the process or its silence. Failing inputs are kept in ``fuzz-failures/``; the last
-line is one JSON object.
+time, more than 2 GiB, the death of the process, or its silence where it is not other work that leaves it no processor.
+Failing inputs are kept in ``fuzz-failures/``; the last line is one JSON object.
 """
 
 import argparse
 import json
+import os
 import queue
 import shutil
 import subprocess
@@ -15,10 +16,12 @@ import tempfile
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuzz.targets import TARGETS
+from fuzz.worker import SECONDS
 
 #: A library that hangs in C does not see the worker's own alarm, and one that waits takes no processor time.
 PATIENCE_S = 300
@@ -74,14 +77,12 @@ def fuzz(kinds: list[str], inputs: int, seed: int, keep: Path) -> Tally:
 
 def _one_worker(kinds: list[str], first: int, last: int, seed: int, tally: Tally) -> int:
     """Run one worker until it ends, and return the number of the next input."""
-    command = [sys.executable, "-m", "fuzz.worker", ",".join(kinds), str(first), str(last), str(seed)]
-    worker = subprocess.Popen(
-        [*command, str(tally.folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
-    )
+    command = _command(kinds, first, last, seed, tally.folder)
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     reader = threading.Thread(target=_pass_on, args=(worker.stdout, lines))
     reader.start()
-    hung = False
+    hung, spent = False, 0.0
     open_input: tuple[int, str] | None = None
     next_input = first
     try:
@@ -89,12 +90,16 @@ def _one_worker(kinds: list[str], first: int, last: int, seed: int, tally: Tally
             try:
                 line = lines.get(timeout=PATIENCE_S + (600 if next_input == first else 0))
             except queue.Empty:
+                ready, now = _turn(worker.pid)
+                if ready and now - spent < 2 * SECONDS:
+                    continue  # Other work leaves it no processor.
                 hung = True
                 break
             if not line:
                 break
             what, number, *rest = line.split(" ", 3)
             if what == "start":
+                spent = _turn(worker.pid)[1]
                 open_input = (int(number), rest[0].strip())
             elif what == "end" and open_input is not None:
                 tally.add(open_input[1], open_input[0], rest[1].strip(), float(rest[0]))
@@ -110,6 +115,22 @@ def _one_worker(kinds: list[str], first: int, last: int, seed: int, tally: Tally
     if next_input == first:
         raise SystemExit("the worker could not begin; run python -m fuzz.worker by hand")
     return next_input
+
+
+def _command(kinds: list[str], first: int, last: int, seed: int, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "fuzz.worker", ",".join(kinds), str(first), str(last), str(seed), str(folder)]
+
+
+def _turn(pid: int) -> tuple[bool, float]:
+    """Tell whether a process or a child of it waits for a processor, and how many seconds of one they have had."""
+    ready, seconds = False, 0.0
+    with suppress(OSError, ValueError):  # A child may end meanwhile; not every system tells.
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for one in (str(pid), *children):
+            state, *numbers = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ready = ready or state == "R"
+            seconds += (int(numbers[10]) + int(numbers[11])) / os.sysconf("SC_CLK_TCK")
+    return ready, seconds
 
 
 def _pass_on(stream: Iterable[str] | None, lines: "queue.SimpleQueue[str]") -> None:

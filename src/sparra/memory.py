@@ -1,9 +1,15 @@
-"""How much memory the work in this process may take; results never depend on it."""
+"""How much memory the work in this process may take, and what its lack looks like; results never depend on it."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
+from sparra.errors import UserError
+
+#: Libraries tell of memory that cannot be had in their own exceptions: torch on the CPU and ITK in a RuntimeError.
+MEMORY_WORDS = ("can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad_alloc")
 SMALLER_BY = 8
 DEFAULT_HELD_BYTES = 2**30
 
@@ -37,3 +43,42 @@ def memory_use(smaller: bool, held: int = DEFAULT_HELD_BYTES) -> Iterator[None]:
     finally:
         _smaller.reset(tokens[0])
         _held.reset(tokens[1])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception, or one that led to it, says that there was no memory, here or on the GPU."""
+    for link in chain_of(error):
+        # torch is not imported for the sake of the name of its exception of a GPU.
+        if isinstance(link, MemoryError) or type(link).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(link, OSError) and link.errno == errno.ENOMEM:
+            return True
+        if isinstance(link, RuntimeError) and any(words in str(link).lower() for words in MEMORY_WORDS):
+            return True
+    return False
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def beyond_memory(path: Path, size: int, mend: str) -> UserError:
+    """Say that a file's content does not fit into memory.
+
+    To be raised *from* the exception that told so: an engine tries such an item again.
+
+    Parameters
+    ----------
+    path : Path
+    size : int
+        Bytes that the file says its content takes.
+    mend : str
+        What to do if that is more than the file should hold.
+    """
+    what = f"there is not enough memory to read it: its content takes {size} bytes"
+    otherwise = f"{mend[:1].lower()}{mend[1:]}"
+    return UserError(what, path, f"Free memory, take a larger machine, or, if it should be smaller, {otherwise}")

@@ -1,12 +1,14 @@
 """PyTorch's files of tensors: the one place where ``torch.load`` is called, always with ``weights_only=True``."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sparra.unpacking import require_honest_zip
+from sparra.memory import beyond_memory, is_out_of_memory
+from sparra.unpacking import require_honest_zip, unpacked_bytes
 
 _MEND = "Get it again from its source"
 
@@ -15,7 +17,7 @@ class NotOnlyTensors(ValueError):
     """A file that names Python objects, or is damaged: PyTorch takes what is no archive for its older format."""
 
 
-def load_tensors(path: Path, *, mapped: bool = False) -> Any:
+def load_tensors(path: Path, *, mapped: bool = False, stand_in: Callable[[str], Any] | None = None) -> Any:
     """Read a file of PyTorch's without running anything in it.
 
     Parameters
@@ -23,6 +25,9 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
     path : Path
     mapped : bool
         Whether to map the file's tensors, where its format allows.
+    stand_in : callable (str) -> object, optional
+        Returns what takes the place of a class that PyTorch does not load, by its full name, in an archive; may raise
+        a `UserError`. Without it such a file is `NotOnlyTensors`. What it returns stays among PyTorch's safe globals.
 
     Returns
     -------
@@ -34,7 +39,7 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
     NotOnlyTensors
         If only running it would read the file.
     UserError
-        If it is an archive that unpacks to far more than its size.
+        If it is an archive that unpacks to far more than its size, or does not fit into memory.
     Exception
         On damage, whatever PyTorch's parsers raise.
     """
@@ -42,9 +47,15 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
     if zipped:
         require_honest_zip(path, _MEND)
     try:
+        if zipped and stand_in is not None:
+            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            torch.serialization.add_safe_globals([(stand_in(name), name) for name in unknown])
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True if mapped and zipped else None)
     except Exception as error:
         # Told by its name, since its class is of the module that is imported nowhere here.
         if type(error).__name__ == "UnpicklingError":
             raise NotOnlyTensors(str(error)) from None
+        if is_out_of_memory(error):
+            size = unpacked_bytes(path) if zipped else path.stat().st_size
+            raise beyond_memory(path, size, _MEND) from error
         raise

@@ -17,8 +17,17 @@ def promises_too_much(unpacked: int, packed: int) -> bool:
     return unpacked > packed * (MOST_PACKED_LARGE if unpacked > LARGE_BYTES else MOST_PACKED)
 
 
+def unpacked_bytes(path: Path) -> int:
+    """Add up what the members of a zip archive unpack to, by its directory; 0 if that cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except Exception:  # On a damaged directory zipfile lets through whatever its parser raises.
+        return 0
+
+
 def require_honest_zip(path: Path, mend: str) -> None:
-    """Add up what the members of a zip archive unpack to, from its directory alone.
+    """Look whether a zip archive can hold what its members unpack to, from its directory alone.
 
     An archive whose directory cannot be read is left to the reader, which says what is wrong with it.
 
@@ -27,11 +36,7 @@ def require_honest_zip(path: Path, mend: str) -> None:
     UserError
         If it is more than the archive's size allows; members that share their bytes are found by that, too.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-    except Exception:  # On a damaged directory zipfile lets through whatever its parser raises.
-        return
+    unpacked = unpacked_bytes(path)
     packed = path.stat().st_size
     if promises_too_much(unpacked, packed):
         raise UserError(f"an archive of {packed} bytes promises {unpacked} bytes, which it cannot hold", path, mend)

@@ -1,7 +1,7 @@
 """JSON over HTTPS, for the few commands that ask a public archive: time limits, size limits, patient retries.
 
-Certificates are checked. Plain http is for servers on this machine alone. A redirection is followed only within the
-server that was asked and to https; to another, the user is told its address.
+Certificates are checked. Plain http is for servers on this machine alone, which are asked without a proxy. A
+redirection is followed only within the server that was asked and to https; to another, the user is told its address.
 """
 
 import http.client
@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -103,7 +104,8 @@ class JsonClient:
         raise UserError(f"the server gave no usable answer in {self.attempts} attempts ({trouble})", where, mend)
 
     def _read(self, request: urllib.request.Request, where: str) -> Any:
-        with _OPENER.open(request, timeout=self.timeout_s) as answer:
+        opener = _opener(direct=_is_loopback(urlsplit(where).hostname or ""))
+        with opener.open(request, timeout=self.timeout_s) as answer:
             # An answer that is cut short raises IncompleteRead only where it is read to its end.
             content = self._content(answer, where)
             announced = answer.headers.get("Content-Length")
@@ -144,11 +146,18 @@ class _SameServer(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """Build an opener that knows http and https alone: no file:, ftp: or data: even after a redirection."""
+@lru_cache
+def _opener(direct: bool) -> urllib.request.OpenerDirector:
+    """Build an opener that knows http and https alone: no file:, ftp: or data: even after a redirection.
+
+    Parameters
+    ----------
+    direct : bool
+        Whether the environment's proxies are passed by: what is sent to this machine, unencrypted, must not leave it.
+    """
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(),
+        urllib.request.ProxyHandler({} if direct else None),
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(context=ssl.create_default_context()),
         _SameServer(),
@@ -158,9 +167,6 @@ def _opener() -> urllib.request.OpenerDirector:
     ):
         opener.add_handler(handler)
     return opener
-
-
-_OPENER = _opener()
 
 
 def _message(error: urllib.error.HTTPError) -> str:

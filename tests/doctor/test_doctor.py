@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ import pytest
 import yaml
 
 from sparra.cli import main
+from sparra.cohort.tables import read_images
 from sparra.doctor import devices, installation
 from sparra.doctor.codecs import look_at_codecs
 from sparra.doctor.finding import Finding, worst
 from sparra.doctor.storage import look_at_disk
 from sparra.doctor.study import look_at_study, look_at_token
+from sparra.radiology.encoders import ct_encoders
+from sparra.settings import Settings
+from sparra.study.encoders import weights_problems
 from sparra.study.settings import StudySettings, read_study
 
 Doctor = Callable[..., tuple[int, str]]
@@ -42,8 +47,12 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return call
 
 
-def study_of(folder: Path, **sections: Any) -> StudySettings:
-    (folder / "images.csv").write_text("subject_id,modality,path\nP1,slide,a.svs\nP2,slide,b.svs\n")
+SLIDES = "P1,slide,a.svs\nP2,slide,b.svs\n"
+CT = "P1,ct,a.nii.gz\n"
+
+
+def study_of(folder: Path, images: str = SLIDES, **sections: Any) -> StudySettings:
+    (folder / "images.csv").write_text(f"subject_id,modality,path\n{images}")
     content = {"cohort": {"subjects": "s.csv", "images": "images.csv", "time_unit": "days"}, **sections}
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
     return read_study(folder / "study.yaml")
@@ -65,7 +74,8 @@ def test_this_machine_is_sound(doctor: Doctor, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_study_with_problems_ends_in_1_and_says_what_to_do(doctor: Doctor, tmp_path: Path) -> None:
-    study_of(tmp_path, engine="tcp://127.0.0.1:1", ct={"encoder": "segvol", "encoder_options": {"weights": "no.ckpt"}})
+    ct = {"encoder": "segvol", "encoder_options": {"weights": "no.ckpt"}}
+    study_of(tmp_path, CT, engine="tcp://127.0.0.1:1", ct=ct)
     code, text = doctor(tmp_path / "study.yaml")
     assert code == 1
     assert "2 problems" in text
@@ -154,12 +164,44 @@ def test_weights_that_are_absent_cut_short_or_there(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     path = tmp_path / "w.safetensors"
-    settings = study_of(tmp_path, ct={"encoder": "segvol", "encoder_options": {"weights": str(path)}})
+    settings = study_of(tmp_path, CT, ct={"encoder": "segvol", "encoder_options": {"weights": str(path)}})
     assert found_in(settings, "weights")[0].level == "problem"
     save_file({"a": np.ones(100)}, path)
     assert "1 tensors" in found_in(settings, "weights")[0].found
     path.write_bytes(path.read_bytes()[:-10])
     assert found_in(settings, "weights")[0].level == "problem"
+
+
+@pytest.mark.parametrize(
+    ("images", "asked"),
+    [(SLIDES, ["slide uni"]), (CT, ["ct segvol"]), (SLIDES + CT, ["ct segvol", "slide uni"]), ("P1,slide,a.pt\n", [])],
+    ids=["slides", "ct", "both", "bags"],
+)
+def test_only_encoders_that_the_images_need_are_looked_at(tmp_path: Path, images: str, asked: list[str]) -> None:
+    settings = study_of(tmp_path, images, ct={"encoder": "segvol"}, slide={"encoder": "uni", "mpp": 0.5, "tile_um": 112,
+                                          "encoder_options": {"weights": "hub"}})  # fmt: skip
+    found = {one.name: one.level for one in found_in(settings, "weights")}
+    assert sorted(set(found) - {"Hub token"}) == asked
+    # Only the slides' encoder fetches gated weights, and there is no token.
+    assert found["Hub token"] == ("problem" if "slide uni" in asked else "ok")
+
+
+def test_an_encoder_of_another_package_without_an_option_for_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Options(Settings):
+        checkpoint: str | None = None
+
+    entry = replace(ct_encoders["segvol"], card=replace(ct_encoders["segvol"].card, name="theirs"), settings=Options)
+    monkeypatch.setitem(ct_encoders._entries, "theirs", entry)
+    settings = study_of(tmp_path, CT, ct={"encoder": "theirs"})
+    (found,) = (one for one in found_in(settings, "weights") if one.name == "ct encoder")
+    assert found.level == "problem"
+    assert "'theirs' names 1 files of weights, and options for 0" in found.found
+    images, _ = read_images(settings.cohort.images)
+    (problem,) = weights_problems(settings, images)
+    assert problem.what == found.found
+    assert problem.mend == found.mend
 
 
 def test_a_token_is_seen_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doctor: Doctor) -> None:

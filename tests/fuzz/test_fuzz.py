@@ -2,6 +2,7 @@
 
 import signal
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from fuzz.targets import TARGETS, _hdf5_seeds
 from fuzz.worker import OutOfTime, make_input, outcome_of, read_seeds
 
+from fuzz import __main__ as fuzz_main
 from sparra.bags.readers import import_bag
 from sparra.bags.settings import ImportSettings
 from sparra.errors import UserError
@@ -130,3 +132,37 @@ def test_what_was_mended_stays_mended(case: str, tmp_path: Path) -> None:
         TARGETS[kind].read(path)
     assert len(str(caught.value)) < 10_000
     assert time.process_time() - started < 5
+
+
+WORKER = """
+import sys, time
+print("start 0 csv", flush=True); print("end 0 0.001 read", flush=True); print("start 1 csv", flush=True)
+until = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < until:
+    time.sleep(1) if sys.argv[1] == "sleeps" else None
+print("end 1 1.000 read", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("does", "seconds", "outcome"), [("works", 1.5, "read"), ("sleeps", 30, "failed")])
+def test_only_a_worker_that_does_not_want_a_processor_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, seconds: float, outcome: str
+) -> None:
+    if not Path("/proc/self/stat").is_file():
+        pytest.skip("this system does not tell what a process waits for")
+    monkeypatch.setattr(fuzz_main, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(fuzz_main, "_command", lambda *_: [sys.executable, "-c", WORKER, does, str(seconds)])
+    (tmp_path / "input").mkdir()
+    tally = fuzz_main.Tally(tmp_path, tmp_path / "kept")
+    assert fuzz_main._one_worker(["csv"], 0, 2, 0, tally) == 2
+    assert tally.counts["csv"] == ({"read": 2} if outcome == "read" else {"read": 1, "failed": 1})
+
+
+def test_a_worker_that_works_for_too_long_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz_main, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(fuzz_main, "SECONDS", 0.05)
+    monkeypatch.setattr(fuzz_main, "_command", lambda *_: [sys.executable, "-c", WORKER, "works", "60"])
+    (tmp_path / "input").mkdir()
+    tally = fuzz_main.Tally(tmp_path, tmp_path / "kept")
+    fuzz_main._one_worker(["csv"], 0, 2, 0, tally)
+    assert tally.counts["csv"]["failed"] == 1

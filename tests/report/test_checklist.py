@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -65,3 +66,33 @@ def test_settings_are_a_report_only_of_features_that_the_study_extracted(
     sidecar.rename(slides / sidecar.name)
     table = checklist(read_results(layout))
     assert (table.loc[table["section"] == "23 Preprocessing", "report"] == NOT_REPORTED).all()
+
+
+def screening_told(layout: StudyLayout, protocol: str, evaluation: dict[str, object]) -> str:
+    settings = {"protocol": protocol, "evaluation": evaluation}
+    table = checklist(replace(read_results(layout), settings=settings))
+    report = table.set_index(table["guideline"] + " " + table["section"].str.partition(" ")[0])["report"]
+    return str(report["TRIPOD+AI 9a"])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "screening_p", "says"),
+    [
+        ("paper", None, "Univariate Cox p < 0.2 in the training part; none for SPARRA"),
+        ("paper", "none", "All; none screened"),
+        ("paper", 0.1, "Univariate Cox p < 0.1 in the training part"),
+        ("sound", None, "All; none screened"),
+        ("sound", "none", "All; none screened"),
+        ("sound", 0.1, "Univariate Cox p < 0.1 in the training part"),
+    ],
+)
+def test_screening_is_told_as_it_was_done(
+    joint_study: StudyLayout, protocol: str, screening_p: float | str | None, says: str
+) -> None:
+    assert screening_told(joint_study, protocol, {"screening_p": screening_p}) == says
+
+
+def test_a_false_discovery_rate_is_told(joint_study: StudyLayout) -> None:
+    evaluation = {"screening_p": 0.1, "screening_adjustment": "benjamini-hochberg"}
+    says = "Univariate Cox false discovery rate (Benjamini–Hochberg) < 0.1 in the training part"
+    assert screening_told(joint_study, "sound", evaluation) == says

@@ -14,7 +14,7 @@ import pytest
 from sparra.errors import UserError
 from sparra.gdc.barcodes import choose_slides, read_slide
 from sparra.gdc.series import choose_series, read_rules, read_series
-from sparra.web import JsonClient
+from sparra.web import JsonClient, _opener
 
 Answers = dict[str, tuple[int, dict[str, str], list[bytes]]]
 
@@ -98,6 +98,22 @@ def test_a_server_that_nobody_vouches_for_is_not_believed(tmp_path: Path) -> Non
 def test_plain_http_is_for_this_machine_alone(address: str) -> None:
     with pytest.raises(UserError, match="not encrypted"):
         client(address).get("status")
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_plain_http_goes_past_the_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for excepted in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(excepted, raising=False)
+    answers: Answers = {"/status": (200, {}, [b'{"who": "server"}'])}
+    with serving(answers) as (address, asked), serving({}) as (proxy, asked_of_proxy):
+        monkeypatch.setenv(name, proxy)
+        _opener.cache_clear()
+        try:
+            assert client(address).get("status") == {"who": "server"}
+        finally:
+            _opener.cache_clear()
+    assert asked == ["GET /status"]
+    assert asked_of_proxy == []
 
 
 @pytest.mark.parametrize("address", ["file:///etc", "ftp://a.org", "data:,", "gopher://a.org", "//a.org", "https://"])

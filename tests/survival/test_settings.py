@@ -21,6 +21,7 @@ def test_the_papers_models_are_the_default_and_registered():
         ({"folds": 1}, "greater than or equal to 2"),
         ({"screening_p": 0}, "greater than 0"),
         ({"horizon": -1}, "greater than 0"),
+        ({"screening_adjustment": "benjamini-hochberg"}, "no effect without 'screening_p'"),
     ],
 )
 def test_mistakes_are_told(values, message):

@@ -19,10 +19,12 @@ from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
 from sparra.errors import UserError
 from sparra.files import atomic_path
+from sparra.memory import beyond_memory, is_out_of_memory
 from sparra.unpacking import promises_too_much
 
 FORMAT = "sparra-bag"
 VERSION = 1
+MEND = "Delete it and run the extraction again, or give a bag written by this version of sparra"
 
 Content = TypeVar("Content")
 
@@ -107,7 +109,7 @@ def read_preview(path: Path) -> Preview | None:
 
 
 def _read(path: Path, content_of: Callable[[Any], Content]) -> Content:
-    mend = "Delete it and run the extraction again, or give a bag written by this version of sparra"
+    mend = MEND
     if not path.is_file():
         raise UserError("there is no such bag", path, "Correct the path or run the extraction")
     try:
@@ -117,6 +119,8 @@ def _read(path: Path, content_of: Callable[[Any], Content]) -> Content:
     except UserError as error:
         raise UserError(error.what, path, error.mend or mend) from None
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise beyond_memory(path, path.stat().st_size, mend) from error
         reason = " ".join(str(error).split())
         raise UserError(f"the bag cannot be read, it is damaged or no HDF5 ({reason})", path, mend) from None
 
@@ -145,18 +149,24 @@ def stored_values(dataset: Any) -> NDArray[Any]:
     ------
     ValueError
         If it does, or its values lie in other files.
+    UserError
+        If it does not fit into memory.
     """
-    _require_honest(dataset)
-    values: NDArray[Any] = dataset[()]
+    values: NDArray[Any] = _read_whole(dataset, lambda: dataset[()])
     return values
 
 
-def _require_honest(dataset: Any) -> None:
+def _read_whole(dataset: Any, read: Callable[[], Any]) -> Any:
     if dataset.external or dataset.is_virtual:
         raise ValueError("its values lie in other files")
-    held = Path(dataset.file.filename).stat().st_size
-    if promises_too_much(dataset.size * dataset.dtype.itemsize, held):
+    path, size = Path(dataset.file.filename), dataset.size * dataset.dtype.itemsize
+    held = path.stat().st_size
+    if promises_too_much(size, held):
         raise ValueError(f"a dataset of shape {dataset.shape} in a file of {held} bytes")
+    try:
+        return read()
+    except MemoryError as error:
+        raise beyond_memory(path, size, MEND) from error
 
 
 def own_item(group: Any, name: str) -> Any:
@@ -178,8 +188,7 @@ def own_item(group: Any, name: str) -> Any:
 
 
 def _text(dataset: Any) -> Any:
-    _require_honest(dataset)
-    return dataset.asstr()[()]
+    return _read_whole(dataset, lambda: dataset.asstr()[()])
 
 
 def _bag_in(file: Any, path: Path) -> Bag:

@@ -15,12 +15,12 @@ from sparra.bags.readers import is_bag_file
 from sparra.cohort.tables import ImageRecord, read_images
 from sparra.doctor.finding import Finding, tried
 from sparra.doctor.storage import look_at_disk
-from sparra.encoders import EncoderCard
 from sparra.engine.machine import GIB, memory_bytes
 from sparra.errors import UserError
 from sparra.modality import Modality
 from sparra.pathology.encoders import slide_encoders
 from sparra.radiology.encoders import ct_encoders
+from sparra.study.encoders import comes_from_hub, encoders_needed, weights_given
 from sparra.study.settings import StudySettings
 from sparra.weights.source import FoundWeights, WeightsSource, find_weights, how_to_get
 
@@ -41,7 +41,7 @@ def look_at_study(settings: StudySettings) -> Iterator[Finding]:
     except UserError as error:
         images = []
         yield Finding("study", "images", "problem", error.what, error.mend or "See 'sparra check'")
-    yield from _weights(settings)
+    yield from _weights(settings, images)
     yield from _scheduler(settings)
     yield from look_at_disk(settings.output, _needed_bytes(settings, images))
     yield _memory(settings)
@@ -59,37 +59,33 @@ def look_at_token(needed: bool = False) -> Finding:
     return Finding("weights", "Hub token", "ok", "none; only gated weights of the Hub need one")
 
 
-def _weights(settings: StudySettings) -> Iterator[Finding]:
+def _weights(settings: StudySettings, images: list[ImageRecord]) -> Iterator[Finding]:
+    """Look at the weights of the encoders that the study's images need: of neither where all are ready bags."""
     gated = False
-    for card, source, given in _sources(settings):
-        name = f"{card.modality} {source.key}"
-        if given is not None and (given == "hub" or given.startswith("hub:")):
-            gated = gated or source.gated
-            installed = find_spec("huggingface_hub") is not None
-            found = f"from the Hub: {source.hub}" if installed else "from the Hub, but huggingface_hub is not installed"
-            yield Finding("weights", name, "ok" if installed else "problem", found, "" if installed else
-                          "Run: pip install 'sparra[hub]'")  # fmt: skip
-            continue
+    for modality in encoders_needed(images):
         try:
-            weights = find_weights(source, given)
+            files = weights_given(settings, modality)
         except UserError as error:
-            found = f"{error.where}: {error.what}" if error.where else error.what
-            yield Finding("weights", name, "problem", found, error.mend or how_to_get(source))
-        else:
-            yield tried("weights", name, lambda found=weights: _opened(found), how_to_get(source))  # type: ignore[misc]
+            yield Finding("weights", f"{modality} encoder", "problem", error.what, error.mend or "")
+            continue
+        for source, given in files:
+            gated = gated or (source.gated and comes_from_hub(given))
+            yield _file_of_weights(f"{modality} {source.key}", source, given)
     yield look_at_token(gated)
 
 
-def _sources(settings: StudySettings) -> Iterator[tuple[EncoderCard, WeightsSource, str | None]]:
-    """Yield each file of weights of the study's encoders, and the path that the study gives for it."""
-    ct, slide = ct_encoders[settings.ct.encoder], slide_encoders[settings.slide.encoder]
-    for card, options in (
-        (ct.card, ct.settings.from_mapping(settings.ct.encoder_options, "ct.encoder_options")),
-        (slide.card, slide.options_in(settings.slide)),
-    ):
-        given = [value for name, value in options if name == "weights" or name.endswith("_weights")]
-        for source, path in zip(card.files, given, strict=True):
-            yield card, source, None if path is None else str(path)
+def _file_of_weights(name: str, source: WeightsSource, given: str | None) -> Finding:
+    if comes_from_hub(given):
+        if find_spec("huggingface_hub") is not None:
+            return Finding("weights", name, "ok", f"from the Hub: {source.hub}")
+        found = "from the Hub, but huggingface_hub is not installed"
+        return Finding("weights", name, "problem", found, "Run: pip install 'sparra[hub]'")
+    try:
+        weights = find_weights(source, given)
+    except UserError as error:
+        found = f"{error.where}: {error.what}" if error.where else error.what
+        return Finding("weights", name, "problem", found, error.mend or how_to_get(source))
+    return tried("weights", name, lambda: _opened(weights), how_to_get(source))
 
 
 def _opened(found: FoundWeights) -> str:

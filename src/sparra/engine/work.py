@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from typing import Any, Literal
 from threadpoolctl import threadpool_limits
 
 from sparra.errors import UserError
-from sparra.memory import DEFAULT_HELD_BYTES, memory_use
+from sparra.memory import DEFAULT_HELD_BYTES, chain_of, is_out_of_memory, memory_use
 
 Status = Literal["done", "failed", "disk", "memory", "died", "time"]
 # What a child says once it has a task, and its imports are done: the time limit is the work's alone.
@@ -25,8 +25,6 @@ BEGUN = "begun"
 # Libraries tell of a full disk in their own exceptions, with the system's words in the text.
 DISK_WORDS = ("no space left on device", "os error 28", "disk quota exceeded", "os error 122")
 DISK_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
-# So does memory that cannot be had: torch on the CPU and ITK raise a RuntimeError.
-MEMORY_WORDS = ("can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad_alloc")
 DISK = "the disk is full"
 DISK_MEND = "Free space and run again: what is done is not done again"
 
@@ -116,32 +114,12 @@ def told(error: BaseException) -> tuple[Status, tuple[str, str, str]]:
 
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an exception, or one that led to it, says that there was no space to write to."""
-    for link in _chain(error):
+    for link in chain_of(error):
         if isinstance(link, OSError) and link.errno in DISK_NUMBERS:
             return True
         if not isinstance(link, UserError) and any(words in str(link).lower() for words in DISK_WORDS):
             return True
     return False
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception, or one that led to it, says that there was no memory, here or on the GPU."""
-    for link in _chain(error):
-        # torch is not imported for the sake of the name of its exception of a GPU.
-        if isinstance(link, MemoryError) or type(link).__name__ == "OutOfMemoryError":
-            return True
-        if isinstance(link, OSError) and link.errno == errno.ENOMEM:
-            return True
-        if isinstance(link, RuntimeError) and any(words in str(link).lower() for words in MEMORY_WORDS):
-            return True
-    return False
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def limit_threads() -> None:

@@ -7,8 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from sparra.report.results import METRIC_NAMES, MODALITY_NAMES, MODELS, StudyResults, in_order, modality_name
+from sparra.report.results import (
+    METRIC_NAMES,
+    MODALITY_NAMES,
+    MODELS,
+    StudyResults,
+    aggregator_name,
+    arms,
+    in_order,
+    metric_name,
+    modality_name,
+)
 from sparra.report.words import USED_NAMES, cohort_flow, protocol_sentences
+from sparra.survival.published import screening_threshold
 
 NOT_REPORTED = "not reported"
 # Of versions.json: no software.
@@ -62,7 +73,7 @@ def _method_answers(results: StudyResults) -> dict[str, str]:
     paper = results.settings.get("protocol") == "paper"
     models = ", ".join(in_order(set(results.metrics["model"]), MODELS))
     kinds = in_order(set(results.metrics["modality"]), MODALITY_NAMES)
-    screened = _screening(evaluation, paper)
+    screened = _screening(results, evaluation)
     # Bags that were given bring no record of how they were made.
     settings = "settings.json" if results.extracted else ""
     ct = _mapping(results.settings.get("ct"))
@@ -109,7 +120,7 @@ def _result_answers(results: StudyResults) -> dict[str, str]:
     compared = f"{len(results.comparisons)} paired comparisons" if len(results.comparisons) else ""
     test = "paired bootstrap, corrected resampled t-test, Holm" if compared else ""
     return {
-        "metrics": ", ".join([*(METRIC_NAMES.get(name, name) for name in metrics), *(also if metrics else [])]),
+        "metrics": ", ".join([*(metric_name(name) for name in metrics), *(also if metrics else [])]),
         "intervals": "" if results.intervals.empty else "C-index: 95 % bootstrap over patients; no subgroups",
         "calibration": "Curve and ICI at the middle horizon, out-of-fold" if calibrated else "",
         "comparators": ", ".join([*comparators, *utility]),
@@ -118,13 +129,19 @@ def _result_answers(results: StudyResults) -> dict[str, str]:
     }
 
 
-def _screening(evaluation: Mapping[str, Any], paper: bool) -> str:
-    threshold = evaluation.get("screening_p")
-    if threshold:
-        return f"Univariate Cox p < {threshold} in the training part"
-    if paper:
-        return "Univariate Cox p < 0.2 in the training part, but for SPARRA (the protocol's default)"
-    return ""
+def _screening(results: StudyResults, evaluation: Mapping[str, Any]) -> str:
+    """Say how features were screened; empty where none were."""
+    protocol = str(results.settings.get("protocol") or "sound")
+    aggregators = list(dict.fromkeys(aggregator for _, aggregator in arms(results.metrics)))
+    thresholds = {name: screening_threshold(evaluation.get("screening_p"), protocol, name) for name in aggregators}
+    used = {threshold for threshold in thresholds.values() if threshold is not None}
+    if not used:
+        return ""
+    kept_all = [aggregator_name(name) for name, threshold in thresholds.items() if threshold is None]
+    but = f"; none for {', '.join(kept_all)}" if kept_all else ""
+    rate = evaluation.get("screening_adjustment") == "benjamini-hochberg"
+    what = "false discovery rate (Benjamini–Hochberg)" if rate else "p"
+    return f"Univariate Cox {what} < {min(used):g} in the training part{but}"
 
 
 def _software(versions: Mapping[str, Any]) -> dict[str, str]:

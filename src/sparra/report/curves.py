@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sparra.report.figures import colour_of
 from sparra.report.pictures import CLINICAL_COLOUR, INK, OTHER_COLOURS, QUIET, STYLE
-from sparra.report.results import METRIC_NAMES, aggregator_name, arms, modality_name
+from sparra.report.results import aggregator_name, arms, metric_name, modality_name
 from sparra.report.tables import ResultsTable
 from sparra.survival.calibration import calibrate
 from sparra.survival.outcomes import FollowUp, SurvivalCurves
@@ -54,7 +54,7 @@ def draw_bands(table: ResultsTable, metric: str) -> Figure:
                           transform=axes.get_xaxis_transform())  # fmt: skip
                 axes.axvline(mine[-1] + 0.5, color=QUIET, linewidth=0.6, alpha=0.6 * (mine[-1] + 1 < len(places)))
         axes.set_xlim(-0.5, max(len(places), 1) - 0.5)
-        axes.set_ylabel(METRIC_NAMES.get(metric, metric))
+        axes.set_ylabel(metric_name(metric))
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from sparra.report.pictures import AGGREGATOR_COLOURS, HIGH_RISK, LOW_RISK, OTHER_COLOURS, QUIET, STYLE
-from sparra.report.results import METRIC_NAMES, aggregator_name, in_order, modality_name
+from sparra.report.results import METRIC_NAMES, aggregator_name, in_order, metric_name, modality_name
 from sparra.report.tables import LOWER_IS_BETTER, ResultsTable, Row
 from sparra.survival.groups import LogRank, kaplan_meier, log_rank
 
@@ -76,7 +76,7 @@ def _draw_bars_of(axes: Axes, table: ResultsTable, rows: list[Row], metrics: pd.
     axes.axhline(base, color=QUIET, linewidth=0.8)
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(*_limits(metrics, table, metric))
-    axes.set_ylabel(METRIC_NAMES.get(metric, metric))
+    axes.set_ylabel(metric_name(metric))
 
 
 def _limits(metrics: pd.DataFrame, table: ResultsTable, metric: str) -> tuple[float, float]:

@@ -26,7 +26,6 @@ from sparra.report.patients import (
 from sparra.report.pictures import Picture, picture
 from sparra.report.publish import comparator_rows, further_figures, save_figures, write_latex
 from sparra.report.results import (
-    METRIC_NAMES,
     MODALITY_NAMES,
     MODELS,
     StudyResults,
@@ -34,6 +33,7 @@ from sparra.report.results import (
     arms,
     describe,
     in_order,
+    metric_name,
     modality_name,
     read_results,
 )
@@ -86,7 +86,7 @@ def write_report(layout: "StudyLayout", settings: ReportSettings | None = None) 
     environment.filters |= {
         "modality": modality_name,
         "aggregator": aggregator_name,
-        "metric": lambda name: METRIC_NAMES.get(name, name),
+        "metric": metric_name,
     }
     page = environment.get_template("page.html.j2").render(_content(layout, settings, results, table))
     write_text(layout.report, page)

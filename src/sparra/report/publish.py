@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 from sparra.files import atomic_path, write_text
 from sparra.report.curves import draw_auc, draw_bands, draw_calibration, draw_decision
 from sparra.report.pictures import Picture
-from sparra.report.results import METRIC_NAMES, MODELS, StudyResults, aggregator_name, in_order, modality_name
+from sparra.report.results import (
+    METRIC_NAMES,
+    MODELS,
+    StudyResults,
+    aggregator_name,
+    in_order,
+    metric_name,
+    modality_name,
+)
 from sparra.report.tables import Cell, ResultsTable
 
 
@@ -20,7 +28,7 @@ def latex_table(table: ResultsTable) -> str:
     lines = [rf"\begin{{tabular}}{{lll{'c' * len(table.columns)}}}", r"\toprule", rf"{head} \\", r"\midrule"]
     for row in table.rows:
         cells = [_latex_cell(row.cells[name]) for name in table.columns]
-        names = [modality_name(row.modality), aggregator_name(row.aggregator), METRIC_NAMES.get(row.metric, row.metric)]
+        names = [modality_name(row.modality), aggregator_name(row.aggregator), metric_name(row.metric)]
         lines.append(" & ".join([*map(_escaped, names), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -41,25 +49,21 @@ def _escaped(text: str) -> str:
 def further_figures(results: StudyResults, table: ResultsTable) -> Iterator[tuple[str, str, Figure]]:
     """Yield file name, alternative text and figure of what is drawn beside bars and Kaplan–Meier curves."""
     for metric in in_order({row.metric for row in table.rows}, METRIC_NAMES):
-        yield (
-            f"fig3_{metric}",
-            f"{METRIC_NAMES.get(metric, metric)} over aggregations and models",
-            draw_bands(table, metric),
-        )
+        yield f"fig3_{metric}", f"{metric_name(metric)} over aggregations and models", draw_bands(table, metric)
     models = in_order(set(results.survival["model"]), ("CoxPH", *MODELS))
     if not models:
         return
+    survival = pd.concat([results.survival, results.comparator_survival], ignore_index=True)
+    auc = pd.concat([results.auc, results.comparator_auc], ignore_index=True)
+    model, unit = models[0], results.time_unit
     for modality in in_order(set(results.survival["modality"]), ("ct", "slide", "joint")):
-        where = f"{modality_name(modality)}, {models[0]}"
-        survival = pd.concat([results.survival, results.comparator_survival], ignore_index=True)
-        auc = pd.concat([results.auc, results.comparator_auc], ignore_index=True)
-        drawn: dict[str, Figure | None] = {
-            "calibration": draw_calibration(survival, modality, models[0], results.time_unit),
-            "decision": draw_decision(results.decision, modality, models[0], results.time_unit),
-            "auc": draw_auc(auc, modality, models[0], results.time_unit),
-        }
-        titles = {"calibration": "Calibration", "decision": "Net benefit", "auc": "Time-dependent AUC"}
-        yield from ((f"{k}_{modality}", f"{titles[k]}, {where}", f) for k, f in drawn.items() if f is not None)
+        where = f"{modality_name(modality)}, {model}"
+        drawn: tuple[tuple[str, str, Figure | None], ...] = (
+            ("calibration", "Calibration", draw_calibration(survival, modality, model, unit)),
+            ("decision", "Net benefit", draw_decision(results.decision, modality, model, unit)),
+            ("auc", "Time-dependent AUC", draw_auc(auc, modality, model, unit)),
+        )
+        yield from ((f"{name}_{modality}", f"{title}, {where}", f) for name, title, f in drawn if f is not None)
 
 
 def save_figures(folder: Path, figures: Mapping[str, tuple[Figure, Picture]]) -> None:

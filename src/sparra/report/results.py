@@ -148,6 +148,11 @@ def in_sentence(modality: str) -> str:
     return f"{name[0].lower()}{name[1:]}" if name[1:2].islower() else name
 
 
+def metric_name(metric: str) -> str:
+    """Return a metric as the page writes it."""
+    return METRIC_NAMES.get(metric, metric)
+
+
 def aggregator_name(aggregator: str) -> str:
     """Return an aggregator as the page writes it; a comparator without one has a dash."""
     if aggregator in COMPARATOR_NAMES:

@@ -75,22 +75,55 @@ def card_as_json(card: EncoderCard) -> dict[str, Any]:
     return content
 
 
+def encoders_needed(images: Iterable[ImageRecord]) -> list[Modality]:
+    """Return the modalities whose encoder a study runs: those with an image that is no ready bag."""
+    return sorted({image.modality for image in images if not is_bag_file(image.path)})
+
+
+def weights_given(settings: StudySettings, modality: Modality) -> list[tuple[WeightsSource, str | None]]:
+    """Return each file of weights of a study's encoder, and where the study says that it lies.
+
+    Raises
+    ------
+    UserError
+        If the encoder, of another package, has not one option for each file.
+    """
+    card, options = _chosen(settings, modality)
+    # An encoder with several files has an option for each, in the same order.
+    given = [value for name, value in options if name == "weights" or name.endswith("_weights")]
+    if len(given) != len(card.files):
+        what = f"the encoder '{card.name}' names {len(card.files)} files of weights, and options for {len(given)}"
+        mend = "Its authors must give it the option 'weights', or one that ends in '_weights', for each file"
+        raise UserError(what, f"{modality}.encoder", mend)
+    return [(source, None if path is None else str(path)) for source, path in zip(card.files, given, strict=True)]
+
+
+def _chosen(settings: StudySettings, modality: Modality) -> tuple[EncoderCard, Settings]:
+    if modality == "ct":
+        ct = ct_encoders[settings.ct.encoder]
+        return ct.card, ct.settings.from_mapping(settings.ct.encoder_options, "ct.encoder_options")
+    slide = slide_encoders[settings.slide.encoder]
+    return slide.card, slide.options_in(settings.slide)
+
+
+def comes_from_hub(given: str | None) -> bool:
+    """Tell whether a study has a file of weights fetched from the Hugging Face Hub."""
+    return given is not None and (given == "hub" or given.startswith("hub:"))
+
+
 def weights_problems(settings: StudySettings, images: Iterable[ImageRecord]) -> list[Problem]:
     """Tell which weights a study needs and this machine lacks; what is to come from the Hub is not sought."""
-    chosen: dict[Modality, tuple[EncoderCard, Settings]] = {}
-    if needed := {image.modality for image in images if not is_bag_file(image.path)}:
-        ct, slide = ct_encoders[settings.ct.encoder], slide_encoders[settings.slide.encoder]
-        chosen["ct"] = (ct.card, ct.settings.from_mapping(settings.ct.encoder_options, "ct.encoder_options"))
-        chosen["slide"] = (slide.card, slide.options_in(settings.slide))
     problems = []
-    for modality in sorted(needed):
-        card, options = chosen[modality]
-        # An encoder with several files has an option for each, in the same order.
-        given = [value for name, value in options if name == "weights" or name.endswith("_weights")]
-        for source, path in zip(card.files, given, strict=True):
+    for modality in encoders_needed(images):
+        try:
+            files = weights_given(settings, modality)
+        except UserError as error:
+            problems.append(problem_of(error, "check", "", f"{modality}.encoder"))
+            continue
+        for source, given in files:
             try:
-                if path != "hub" and not str(path).startswith("hub:"):
-                    find_weights(source, path)
+                if not comes_from_hub(given):
+                    find_weights(source, given)
             except UserError as error:
                 problems.append(problem_of(error, "check", "", f"{modality}.encoder"))
     return problems

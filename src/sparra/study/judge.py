@@ -16,14 +16,14 @@ from sparra.study.layout import StudyLayout
 from sparra.study.learn import Method, is_trained, methods_of, read_follow_up, subjects_with_graph
 from sparra.study.pool import Item, Track, run_items
 from sparra.study.records import COLUMNS, METRICS, FoldRecords, Judged, Name, horizons_of
-from sparra.study.rules import PaperRules, rules_of
+from sparra.study.rules import rules_of
 from sparra.study.settings import StudySettings
 from sparra.study.sidecar import begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
 from sparra.survival.bootstrap import c_index_intervals
 from sparra.survival.models import FittedSurvivalModel
 from sparra.survival.outcomes import FloatArray, FollowUp, RiskScores, SurvivalCurves
-from sparra.survival.published import pooled_mean_groups
+from sparra.survival.published import pooled_mean_groups, screening_threshold
 from sparra.survival.summary import NETWORK
 from sparra.survival.time_grid import TimeGrid, declare_time_grid
 
@@ -116,12 +116,17 @@ def _inputs(layout: StudyLayout, method: Method) -> dict[str, Path]:
 
 
 def _parameters(settings: StudySettings, method: Method, grid: TimeGrid) -> dict[str, Any]:
+    stage = settings.evaluation
+    evaluation = stage.model_dump(mode="json", exclude={"clinical"}) | {"screening_p": stage.screening_p}
+    if stage.screening_adjustment == "none":
+        del evaluation["screening_adjustment"]  # Results of before it could be set stay up to date.
     # In the protocol "paper" a study that says null screens nothing, one that says nothing screens: both look alike.
-    screening = {"screening_p": PaperRules(settings).screening_p(method)} if settings.protocol == "paper" else {}
+    in_force = screening_threshold(stage.screening, settings.protocol, method.aggregator)
+    screening = {"screening_p": in_force} if settings.protocol == "paper" else {}
     return {
         **screening,
         "method": str(method),
-        "evaluation": settings.evaluation.model_dump(mode="json", exclude={"clinical"}),
+        "evaluation": evaluation,
         "protocol": settings.protocol,
         "time_unit": settings.cohort.time_unit,
         "tau": grid.tau,

@@ -11,11 +11,8 @@ from sparra.study.settings import StudySettings
 from sparra.survival.metrics import evaluate_fold
 from sparra.survival.models import FittedSurvivalModel, fit_survival_model
 from sparra.survival.outcomes import FloatArray, FollowUp, MetricValue, RiskScores, SurvivalCurves
-from sparra.survival.published import SCREENING_P, evaluate_paper_fold, fit_paper_model, paper_times
+from sparra.survival.published import evaluate_paper_fold, fit_paper_model, paper_times, screening_threshold
 from sparra.survival.time_grid import TimeGrid
-
-# "SPARRA does not require feature selection" (the paper); the released code has one switch for all methods.
-UNSCREENED = ("sparra",)
 
 
 class Rules(Protocol):
@@ -62,7 +59,8 @@ class SoundRules:
             train.event,
             seed=method.seed(self.settings.seed),
             inner_folds=evaluation.inner_folds,
-            screening_p=evaluation.screening_p,
+            screening_p=screening_threshold(evaluation.screening, "sound", method.aggregator),
+            screening_adjustment=evaluation.screening_adjustment,
         )
 
     def judge(
@@ -83,16 +81,10 @@ class PaperRules:
         return paper_times(test, self.settings.cohort.time_unit)
 
     def fit(self, name: str, features: NDArray[np.floating], train: FollowUp, method: Method) -> FittedSurvivalModel:
-        """Select features on the whole training part and tune by the AUC."""
-        unit, threshold = self.settings.cohort.time_unit, self.screening_p(method)
+        """Select features on the whole training part and tune by the AUC; p < 0.2 unless the study says otherwise."""
+        threshold = screening_threshold(self.settings.evaluation.screening, "paper", method.aggregator)
+        unit = self.settings.cohort.time_unit
         return fit_paper_model(name, features, train.time, train.event, time_unit=unit, screening_p=threshold)
-
-    def screening_p(self, method: Method) -> float | None:
-        """Return the p below which a feature is kept: what the study says, or else 0.2, but for SPARRA none."""
-        evaluation = self.settings.evaluation
-        if "screening_p" in evaluation.model_fields_set:
-            return evaluation.screening_p
-        return None if method.aggregator in UNSCREENED else SCREENING_P
 
     def judge(
         self, train: FollowUp, test: FollowUp, risk: RiskScores, survival: SurvivalCurves | None, times: FloatArray

@@ -32,7 +32,10 @@ MethodModality = Literal["ct", "slide", "joint"]
 FloatType = Literal["float32", "float16"]
 
 # The paper's protocol fixes these: hold-outs stratified by event alone, tuning in five folds, the cut, the times.
-SOUND_ONLY = ("repeats", "stratify_by", "keep_together", "leave_site_out", "inner_folds", "cut", "horizon")
+SOUND_ONLY = (
+    "repeats", "stratify_by", "keep_together", "leave_site_out", "inner_folds", "cut", "horizon",
+    "screening_adjustment",
+)  # fmt: skip
 
 
 class PrecisionSettings(Settings):

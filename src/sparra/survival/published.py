@@ -4,6 +4,8 @@ Two things are not followed: a metric that is undefined is NaN with the reason (
 0), and features that vary with no patient are dropped. docs/evaluation.md lists what each step means for a result.
 """
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -22,10 +24,27 @@ from sparra.survival.tuning import Tuning
 
 DAYS_IN = {"days": 1.0, "months": 365.25 / 12, "years": 365.25}
 SCREENING_P = 0.2
+# "SPARRA does not require feature selection" (the paper); the released code has one switch for all methods.
+UNSCREENED = ("sparra",)
 _VARIANCE = 1e-4
 _INNER_FOLDS, _INNER_SEED, _MODEL_SEED = 5, 0, 1
 _TUNING_PERCENTILES, _TEST_PERCENTILES = (20, 80), (10, 90)
 _METHOD = ["modality", "aggregator", "model"]
+
+
+def screening_threshold(given: float | Literal["none"] | None, protocol: str, aggregator: str) -> float | None:
+    """Return below which univariate Cox p a feature of an aggregator is kept; None where all are.
+
+    Parameters
+    ----------
+    given : float, "none" or None
+        What the study says, as its settings save it: a threshold, that all are kept, or nothing.
+    protocol : {"sound", "paper"}
+    aggregator : str
+    """
+    if given is not None:
+        return None if given == "none" else given
+    return SCREENING_P if protocol == "paper" and aggregator not in UNSCREENED else None
 
 
 def fit_paper_model(

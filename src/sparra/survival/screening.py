@@ -185,7 +185,6 @@ def _newton(risk_sets: _RiskSets) -> tuple[FloatArray, FloatArray, BoolArray]:
     p = risk_sets.z.shape[1]
     beta = np.zeros(p)
     low, high = np.full(p, -np.inf), np.full(p, np.inf)
-    error = np.full(p, np.nan)
     settled = np.zeros(p, dtype=np.bool_)
     active = np.arange(p)
     for _ in range(_MAX_ITERATIONS):
@@ -197,10 +196,12 @@ def _newton(risk_sets: _RiskSets) -> tuple[FloatArray, FloatArray, BoolArray]:
         high[active] = np.where(score <= 0, beta[active], high[active])
         moved = _safe_step(beta[active], score, information, low[active], high[active])
         done = np.abs(moved - beta[active]) * np.sqrt(information) < _TOLERANCE
-        beta[active], error[active] = moved, 1.0 / np.sqrt(information)
+        beta[active] = moved
         settled[active[done]] = True
         active = active[~done]
-    return beta, error, settled
+    # Of the last point: the information changes faster than the score where a feature's tail is heavy.
+    _, information = _score_and_information(risk_sets, beta)
+    return beta, 1.0 / np.sqrt(information), settled
 
 
 def _safe_step(

@@ -2,11 +2,12 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_serializer, field_validator, model_validator
 
 from sparra.errors import UserError
 from sparra.settings import Settings
 from sparra.survival.models import survival_models
+from sparra.survival.screening import Adjustment
 
 
 class EvaluationSettings(Settings):
@@ -26,8 +27,10 @@ class EvaluationSettings(Settings):
     inner_folds : int
         Folds of the tuning inside each training part.
     screening_p : float or None
-        Keep only features whose univariate Cox Wald p on the training part is below this; the paper
-        takes 0.2 for Mean and ABMIL. None keeps all.
+        Keep only features whose univariate Cox Wald p on the training part is below this. None (or ``"none"``)
+        keeps all. Where nothing is said, ``sound`` keeps all, and ``paper`` takes 0.2 for Mean and ABMIL.
+    screening_adjustment : {"none", "benjamini-hochberg"}
+        With the latter `screening_p` bounds the false discovery rate instead of p.
     splits : str or None
         A CSV or a folder of published splits (see `sparra.cohort.splits.read_folds`).
     keep_together : str or None
@@ -52,6 +55,7 @@ class EvaluationSettings(Settings):
     folds: int = Field(default=5, ge=2)
     inner_folds: int = Field(default=5, ge=2)
     screening_p: float | None = Field(default=None, gt=0, le=1)
+    screening_adjustment: Adjustment = "none"
     repeats: int = Field(default=1, ge=1, le=100)
     splits: str | None = None
     stratify_by: str | None = None
@@ -63,14 +67,35 @@ class EvaluationSettings(Settings):
     horizons: tuple[PositiveFloat, ...] | None = None
     clinical: tuple[str, ...] | None = None
 
+    @property
+    def screening(self) -> float | Literal["none"] | None:
+        """`screening_p` as it is saved: ``"none"`` where the study says that all are kept, None where it says nothing.
+
+        The two are one in the protocol ``sound`` and not in ``paper``; `sparra.survival.published.screening_threshold`
+        tells what they come to.
+        """
+        said = "screening_p" in self.model_fields_set
+        return "none" if said and self.screening_p is None else self.screening_p
+
+    @field_validator("screening_p", mode="before")
+    @classmethod
+    def _none_in_words(cls, given: object) -> object:
+        return None if given == "none" else given
+
+    @field_serializer("screening_p")
+    def _saved(self, _given: float | None) -> float | Literal["none"] | None:
+        return self.screening
+
     @model_validator(mode="after")
-    def _one_way_to_divide(self) -> Self:
+    def _nothing_without_effect(self) -> Self:
         ways = ("splits", "leave_site_out", "keep_together")
         given = [name for name in ways if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"'{given[0]}' and '{given[1]}' contradict one another; keep one")
         if given and self.stratify_by is not None:
             raise ValueError(f"'stratify_by' has no effect with '{given[0]}'; keep one")
+        if self.screening_adjustment != "none" and self.screening_p is None:
+            raise ValueError("'screening_adjustment' has no effect without 'screening_p'")
         if self.repeats > 1 and given and given[0] != "keep_together":
             raise ValueError(f"'repeats' has no effect with '{given[0]}'")
         return self

@@ -1,8 +1,7 @@
 """Reading a foreign checkpoint without running anything that it holds."""
 
 import warnings
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sparra.errors import UserError
+from sparra.memory import beyond_memory, is_out_of_memory
 from sparra.torch_files import NotOnlyTensors, load_tensors
-from sparra.unpacking import require_honest_zip
 
 #: Training scripts pickle their options beside the tensors. Such objects are never built: a placeholder takes
 #: their place. A file that names anything of these modules is no honest checkpoint and is refused.
@@ -22,7 +21,9 @@ _REFUSED_MODULES = frozenset(
 )
 _REFUSED = frozenset(f"builtins.{name}" for name in ("eval", "exec", "compile", "open", "__import__", "input"))
 _MEND = "Download it again and compare its size and SHA-256 with its page"
-_UNREADABLE = (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError)
+_UNREADABLE = (
+    SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, MemoryError,
+)  # fmt: skip
 
 
 class _Placeholder:
@@ -60,31 +61,19 @@ def read_checkpoint(path: Path) -> Any:
         raise UserError("there is no such file of weights", path, "Correct the path")
     try:
         return load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
-    except (
-        SafetensorError,
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-    ) as error:
+    except _UNREADABLE as error:
+        if is_out_of_memory(error):
+            raise beyond_memory(path, path.stat().st_size, _MEND) from error
         reason = " ".join(str(error).split())[:150]
         what = f"the weights cannot be read, the file is damaged or of another format ({reason})"
         raise UserError(what, path, _MEND) from None
 
 
 def _read_torch(path: Path) -> Any:
-    zipped = zipfile.is_zipfile(path)
     try:
         with _no_safe_globals(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about storage classes of old files
-            if zipped:
-                require_honest_zip(path, _MEND)
-            unknown = _unknown_classes(path) if zipped else []
-            torch.serialization.add_safe_globals([(_STAND_INS.get(name, _Placeholder), name) for name in unknown])
-            return load_tensors(path, mapped=True)
+            return load_tensors(path, mapped=True, stand_in=lambda name: _stand_in(name, path))
     except NotOnlyTensors:
         what = "this file holds more than tensors and would have to be run to be read"
         mend = "Save its tensors alone, as safetensors, on a machine where you trust it"
@@ -103,11 +92,9 @@ def _no_safe_globals() -> Iterator[None]:
         torch.serialization.add_safe_globals(before)
 
 
-def _unknown_classes(path: Path) -> list[str]:
-    """List the classes that PyTorch would not load, refusing those that no checkpoint needs."""
-    names: Iterable[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    for name in names:
-        if name in _REFUSED or name.partition(".")[0] in _REFUSED_MODULES:
-            what = f"this file names '{name}', which no checkpoint needs"
-            raise UserError(what, path, "Do not use it; get the weights from their publisher")
-    return list(names)
+def _stand_in(name: str, path: Path) -> Any:
+    """Return what takes the place of a class that PyTorch would not load, refusing those that no checkpoint needs."""
+    if name in _REFUSED or name.partition(".")[0] in _REFUSED_MODULES:
+        what = f"this file names '{name}', which no checkpoint needs"
+        raise UserError(what, path, "Do not use it; get the weights from their publisher")
+    return _STAND_INS.get(name, _Placeholder)

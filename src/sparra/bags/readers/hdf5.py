@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sparra.bags.store import own_item, stored_values
 from sparra.errors import UserError
 from sparra.hdf5.guard import require_sound
+from sparra.memory import beyond_memory, is_out_of_memory
 
 MEND = "Extract this image again or remove its row"
 
@@ -23,7 +24,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     Raises
     ------
     UserError
-        If the file is empty, truncated, damaged, or no HDF5, or takes data from other files.
+        If the file is empty, truncated, damaged, or no HDF5, takes data from other files, or does not fit into memory.
     """
     if path.stat().st_size == 0:
         raise UserError("the file is empty (0 bytes)", path, MEND)
@@ -41,6 +42,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         MemoryError,
         AttributeError,
     ) as error:
+        if is_out_of_memory(error):
+            raise beyond_memory(path, path.stat().st_size, MEND) from error
         reason = " ".join(str(error).split())
         raise UserError(f"the file is truncated, damaged or no HDF5 ({reason})", path, MEND) from None
 

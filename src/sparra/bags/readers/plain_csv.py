@@ -17,6 +17,7 @@ from sparra.bags.readers.arrays import MEND
 from sparra.bags.readers.plain import ct_bag
 from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.errors import UserError
+from sparra.memory import beyond_memory, is_out_of_memory
 
 # What pandas calls a column whose head is empty.
 UNNAMED = "Unnamed: "
@@ -65,7 +66,9 @@ def _table(path: Path) -> pd.DataFrame:
         raise UserError("the file is empty (0 bytes)", path, MEND)
     try:
         table = pd.read_csv(path, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise beyond_memory(path, path.stat().st_size, MEND) from error
         raise UserError(f"the table cannot be read ({' '.join(str(error).split())})", path, MEND) from None
     table.columns = [str(name).strip() for name in table.columns]
     return table.loc[:, [not name.startswith(UNNAMED) for name in table.columns]]

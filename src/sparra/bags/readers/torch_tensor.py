@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from sparra.bags.foreign import BagSource, ForeignBag
 from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.errors import UserError
+from sparra.memory import beyond_memory, is_out_of_memory
 from sparra.torch_files import NotOnlyTensors, load_tensors
+
+_MEND = "Save the features as one tensor: torch.save(features, path)"
 
 
 def recognise(path: Path) -> bool:
@@ -46,8 +49,13 @@ def matrix_in(path: Path) -> NDArray[np.floating[Any]]:
     if content.is_meta or content.numel() * content.element_size() > content.untyped_storage().nbytes():
         raise UserError("the tensor has fewer values than its shape says", path, mend)
     exact = content.dtype in (torch.float16, torch.float32, torch.float64)
-    features: NDArray[np.floating[Any]] = (content if exact else content.float()).detach().numpy()
-    return np.ascontiguousarray(features) if features.ndim else features
+    try:
+        features: NDArray[np.floating[Any]] = (content if exact else content.float()).detach().numpy()
+        return np.ascontiguousarray(features) if features.ndim else features
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise beyond_memory(path, content.numel() * content.element_size(), _MEND) from error
 
 
 def _load(path: Path) -> Any:
@@ -64,7 +72,7 @@ def _load(path: Path) -> Any:
     except Exception as error:  # On damage torch lets through whatever its parsers raise.
         reason = str(error).partition("\n")[0] or type(error).__name__
         what = f"the tensor cannot be read, the file is truncated or damaged ({reason})"
-    raise UserError(what, path, "Save the features as one tensor: torch.save(features, path)")
+    raise UserError(what, path, _MEND)
 
 
 bag_readers.register("torch-tensor")(BagReader("bare tensor (HIPT, CLAM)", (".pt",), recognise, read, 90))

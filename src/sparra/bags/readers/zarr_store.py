@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.errors import UserError
+from sparra.memory import beyond_memory
 from sparra.unpacking import promises_too_much
 
 MEND = "Extract this image again or remove its row"
@@ -80,8 +81,8 @@ def read_array(group: Any, name: str, path: Path) -> NDArray[Any]:
         raise UserError(f"'{name}' has the shape {array.shape}, but its chunks only {held} bytes", path, MEND)
     try:
         return np.asarray(array[...])
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise beyond_memory(path, array.nbytes, MEND) from error
     except Exception as error:  # Each codec raises its own.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"'{name}' cannot be read, a chunk is damaged ({reason})", path, MEND) from None
