@@ -154,3 +154,65 @@ def test_bfloat16_of_the_mean_rounds_its_features_and_nothing_else(cohort_maker)
     _, expected = gradients(exact, range(30), 30)
     _, found = gradients(objective(CASES[0][0], values, subjects, torch.bfloat16), range(30), 30)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+RISK_DROPOUT = {"risk_dropout": 0.5, "dropout": 0.0, "encoder_dropout": 0.0}
+
+
+@pytest.mark.parametrize("of", ["deviation", "embedding"])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("chunk_size", [1, 7])
+def test_dropout_before_the_risk_is_the_whole_batchs_in_every_chunk(of, dtype, limit, chunk_size, cohort_maker):
+    subjects, _ = cohort_maker(30, missing=True)
+    target = objective("sparra", {**CASES[2][1], **RISK_DROPOUT, "risk_dropout_of": of}, subjects, dtype)
+    target.model.to(dtype)
+    expected_losses, expected = gradients(target, range(30), 30)
+    losses, found = gradients(target, range(30), chunk_size)
+    assert found.dtype == dtype
+    assert float((found - expected).norm() / expected.norm()) < limit
+    assert losses == pytest.approx(expected_losses, rel=limit)
+    _, other = gradients(target, range(30), chunk_size, seed=1)
+    assert float((other - expected).norm() / expected.norm()) > 0.01
+
+
+def test_gradient_with_dropout_before_the_risk_is_that_of_the_loss_written_out(cohort_maker):
+    """Against autograd of the whole loss in one expression, at the mask that the step draws."""
+    subjects, _ = cohort_maker(24)
+    target = objective("sparra", {**CASES[2][1], **RISK_DROPOUT, "kl_weight": 0.0}, subjects, torch.float64)
+    model = target.model.double()
+    _, found = gradients(target, range(24), 5, seed=3)
+    torch.manual_seed(3)
+    kept = torch.rand(24, 32) >= 0.5
+    assert 0.4 < float(kept.float().mean()) < 0.6
+    model.zero_grad()
+    embedding = target.forward(range(24), range(24)).embedding
+    mean = embedding.mean(dim=0, keepdim=True)
+    seen = torch.where(kept, mean + 2 * (embedding - mean), mean)
+    risk = seen @ model.predictor.weight[0] + model.predictor.bias
+    target.cox(risk, range(24)).backward()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_dropout_before_the_risk_leaves_prediction_and_other_presets_alone(cohort_maker):
+    subjects, _ = cohort_maker(12)
+    dropped, plain = (objective("sparra", {**CASES[2][1], "risk_dropout": rate}, subjects) for rate in (0.5, 0.0))
+    risks = []
+    for target in (dropped, plain):
+        target.model.eval()
+        assert target.risk_mask(range(12)) is None
+        risks.append(target.forward(range(12), range(12)).risk)
+    assert torch.equal(*risks)
+    for preset in ("paper", "released"):
+        assert aggregators["sparra"].settings(preset=preset).risk_dropout == 0
+
+
+def test_dropout_before_the_risk_bears_one_subject_and_no_event(cohort_maker):
+    subjects, _ = cohort_maker(20)
+    censored = [index for index, subject in enumerate(subjects) if not subject.event]
+    target = objective("sparra", {**CASES[2][1], **RISK_DROPOUT, "kl_weight": 0.0}, subjects)
+    for batch in (censored, censored[:1], [subjects.index(next(s for s in subjects if s.event))]):
+        for chunk_size in (2, 20):
+            losses, found = gradients(target, batch, chunk_size)
+            assert losses["cox"] == 0
+            assert not found.any()

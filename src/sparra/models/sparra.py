@@ -115,7 +115,8 @@ class SparraAggregator(Aggregator):
     gated network; gate :math:`\hat v \propto E[v]^{-1}`, normalised over a subject's kept nodes of that
     modality (``gate: per_modality``, the paper) or of all modalities (``joint``, the released code);
     embedding :math:`\hat v^T f_{pool}(X)` (``aggregate: pooled``, the paper) or :math:`\hat v^T branch(X)`
-    over the kept nodes (``branch``); a linear risk. A modality that a subject lacks gives zeros.
+    over the kept nodes (``branch``); a linear risk. A modality that a subject lacks gives zeros. While training,
+    the risk may see the embedding with dropout (``risk_dropout``).
 
     Penalties, added to the mean over subjects of the Cox terms:
 
@@ -169,6 +170,31 @@ class SparraAggregator(Aggregator):
             embedding, risk, importance = self._aggregate(posteriors, graphs)
         penalties = self._penalties(posteriors, graphs) if self.training else {}
         return Aggregation(embedding, risk, importance, penalties)
+
+    def risk_mask(self, n_subjects: int) -> Tensor | None:
+        """Draw factors of the embeddings, 0 or 1 / (1 - rate), shape (B, n_embedding); None without ``risk_dropout``.
+
+        See `Aggregator.risk_mask`.
+        """
+        rate = self.settings.risk_dropout
+        if rate == 0 or not self.training:
+            return None
+        kept = torch.rand(n_subjects, self.predictor.in_features) >= rate
+        return kept.to(self.predictor.weight.dtype) / (1.0 - rate)
+
+    def masked_risk(self, embedding: Tensor, mask: Tensor) -> Tensor:
+        """Return the risks of a whole batch, its embeddings under dropout.
+
+        The Cox loss knows no common shift: noise on what all subjects share would regularise nothing. So
+        ``risk_dropout_of: deviation`` leaves the batch's mean as it is.
+        """
+        with full_precision(self.predictor.weight):
+            if self.settings.risk_dropout_of == "embedding":
+                seen = embedding * mask
+            else:
+                mean = embedding.mean(dim=0)
+                seen = mean + (embedding - mean) * mask
+            return cast(Tensor, self.predictor(seen)).squeeze(1)
 
     def _aggregate(
         self, posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]
