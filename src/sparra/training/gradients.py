@@ -98,7 +98,8 @@ def accumulate_gradients(objective: Objective, batch: Sequence[int], chunk_size:
     for chunk, state, part in zip(chunks, states, torch.split(gradient, chunk_size), strict=True):
         _set_random_state(state, objective.time.device)
         output = objective.forward(chunk, batch)
-        torch.autograd.backward(torch.stack([(part * _what_couples(output, mask)).sum(), *output.penalties.values()]).sum())
+        through = (part * _what_couples(output, mask)).sum()
+        torch.autograd.backward(torch.stack([through, *output.penalties.values()]).sum())
         penalties.append({name: value.detach() for name, value in output.penalties.items()})
     return _totals(cox, penalties)
 
