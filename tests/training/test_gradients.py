@@ -159,12 +159,11 @@ def test_bfloat16_of_the_mean_rounds_its_features_and_nothing_else(cohort_maker)
 RISK_DROPOUT = {"risk_dropout": 0.5, "dropout": 0.0, "encoder_dropout": 0.0}
 
 
-@pytest.mark.parametrize("of", ["deviation", "embedding"])
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize("chunk_size", [1, 7])
-def test_dropout_before_the_risk_is_the_whole_batchs_in_every_chunk(of, dtype, limit, chunk_size, cohort_maker):
+def test_dropout_before_the_risk_is_the_whole_batchs_in_every_chunk(dtype, limit, chunk_size, cohort_maker):
     subjects, _ = cohort_maker(30, missing=True)
-    target = objective("sparra", {**CASES[2][1], **RISK_DROPOUT, "risk_dropout_of": of}, subjects, dtype)
+    target = objective("sparra", {**CASES[2][1], **RISK_DROPOUT}, subjects, dtype)
     target.model.to(dtype)
     expected_losses, expected = gradients(target, range(30), 30)
     losses, found = gradients(target, range(30), chunk_size)

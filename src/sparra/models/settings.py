@@ -61,10 +61,7 @@ class SparraSettings(AggregatorSettings):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
     risk_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="in training, before the risk layer; of `risk_dropout_of`"
-    )
-    risk_dropout_of: Literal["deviation", "embedding"] = Field(
-        default="deviation", description="the embedding's deviation from the batch's mean, or all of the embedding"
+        default=0.0, ge=0, lt=1, description="in training, of the embedding's deviation from the batch's mean"
     )
     pool_ratio: PoolRatios = PoolRatios()
     minimum_nodes: int = Field(default=1024, ge=1, description="each pooling keeps at least so many nodes")

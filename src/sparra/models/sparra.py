@@ -116,7 +116,7 @@ class SparraAggregator(Aggregator):
     modality (``gate: per_modality``, the paper) or of all modalities (``joint``, the released code);
     embedding :math:`\hat v^T f_{pool}(X)` (``aggregate: pooled``, the paper) or :math:`\hat v^T branch(X)`
     over the kept nodes (``branch``); a linear risk. A modality that a subject lacks gives zeros. While training,
-    the risk may see the embedding with dropout (``risk_dropout``).
+    the risk sees it with dropout of its deviation from the batch's mean (``risk_dropout``).
 
     Penalties, added to the mean over subjects of the Cox terms:
 
@@ -185,16 +185,12 @@ class SparraAggregator(Aggregator):
     def masked_risk(self, embedding: Tensor, mask: Tensor) -> Tensor:
         """Return the risks of a whole batch, its embeddings under dropout.
 
-        The Cox loss knows no common shift: noise on what all subjects share would regularise nothing. So
-        ``risk_dropout_of: deviation`` leaves the batch's mean as it is.
+        The Cox loss knows no common shift: noise on what all subjects share would regularise nothing. So the batch's
+        mean stays as it is, and only deviations from it are dropped.
         """
         with full_precision(self.predictor.weight):
-            if self.settings.risk_dropout_of == "embedding":
-                seen = embedding * mask
-            else:
-                mean = embedding.mean(dim=0)
-                seen = mean + (embedding - mean) * mask
-            return cast(Tensor, self.predictor(seen)).squeeze(1)
+            mean = embedding.mean(dim=0)
+            return cast(Tensor, self.predictor(mean + (embedding - mean) * mask)).squeeze(1)
 
     def _aggregate(
         self, posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]
