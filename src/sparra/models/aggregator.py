@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparra.models.batch import Aggregation, GraphBatch
 from sparra.models.uncertainty import Draws, Spread
@@ -26,21 +26,6 @@ class Aggregator(nn.Module, ABC):
     @abstractmethod
     def forward(self, graphs: Mapping[str, GraphBatch]) -> Aggregation:
         """Aggregate a batch; `graphs` holds every modality, perhaps with no node."""
-
-    def risk_mask(self, n_subjects: int) -> Tensor | None:
-        """Draw what training keeps of the embeddings of a whole batch of B subjects; None where the risk needs none.
-
-        It is drawn on the CPU and before anything else of the step, so that it depends on torch's generator alone,
-        not on the device nor on how the batch is cut into chunks.
-        """
-        return None
-
-    def masked_risk(self, embedding: Tensor, mask: Tensor) -> Tensor:
-        """Return the risks, shape (B,), from the embeddings of a whole batch and their `risk_mask`.
-
-        Only where `risk_mask` gives one: the risks that `forward` returns are not used then.
-        """
-        raise NotImplementedError
 
     def spread(self, graphs: Mapping[str, GraphBatch], generator: torch.Generator, n_draws: int) -> Spread | None:
         """Return the posterior spread of importance and risk over `n_draws`; None where the model has no posterior."""

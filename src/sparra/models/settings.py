@@ -60,9 +60,6 @@ class SparraSettings(AggregatorSettings):
     encoder: int = Field(default=128, ge=1, description="width of the gated network that gives q(s|X)")
     dropout: float = Field(default=0.5, ge=0, lt=1)
     encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
-    risk_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="in training, of the embedding's deviation from the batch's mean"
-    )
     pool_ratio: PoolRatios = PoolRatios()
     minimum_nodes: int = Field(default=1024, ge=1, description="each pooling keeps at least so many nodes")
     soft_scores: bool = Field(default=True, description="pooled features times 1 + score, not times score")
@@ -128,7 +125,6 @@ _PUBLISHED: Mapping[str, Any] = {
     "ensemble": 1,
     "encoder": 256,
     "encoder_dropout": 0.25,
-    "risk_dropout": 0.0,
     "minimum_nodes": 1,
     "soft_scores": False,
     "initial_posterior": None,

@@ -115,8 +115,7 @@ class SparraAggregator(Aggregator):
     gated network; gate :math:`\hat v \propto E[v]^{-1}`, normalised over a subject's kept nodes of that
     modality (``gate: per_modality``, the paper) or of all modalities (``joint``, the released code);
     embedding :math:`\hat v^T f_{pool}(X)` (``aggregate: pooled``, the paper) or :math:`\hat v^T branch(X)`
-    over the kept nodes (``branch``); a linear risk. A modality that a subject lacks gives zeros. While training,
-    the risk sees it with dropout of its deviation from the batch's mean (``risk_dropout``).
+    over the kept nodes (``branch``); a linear risk. A modality that a subject lacks gives zeros.
 
     Penalties, added to the mean over subjects of the Cox terms:
 
@@ -170,27 +169,6 @@ class SparraAggregator(Aggregator):
             embedding, risk, importance = self._aggregate(posteriors, graphs)
         penalties = self._penalties(posteriors, graphs) if self.training else {}
         return Aggregation(embedding, risk, importance, penalties)
-
-    def risk_mask(self, n_subjects: int) -> Tensor | None:
-        """Draw factors of the embeddings, 0 or 1 / (1 - rate), shape (B, n_embedding); None without ``risk_dropout``.
-
-        See `Aggregator.risk_mask`.
-        """
-        rate = self.settings.risk_dropout
-        if rate == 0 or not self.training:
-            return None
-        kept = torch.rand(n_subjects, self.predictor.in_features) >= rate
-        return kept.to(self.predictor.weight.dtype) / (1.0 - rate)
-
-    def masked_risk(self, embedding: Tensor, mask: Tensor) -> Tensor:
-        """Return the risks of a whole batch, its embeddings under dropout.
-
-        The Cox loss knows no common shift: noise on what all subjects share would regularise nothing. So the batch's
-        mean stays as it is, and only deviations from it are dropped.
-        """
-        with full_precision(self.predictor.weight):
-            mean = embedding.mean(dim=0)
-            return cast(Tensor, self.predictor(mean + (embedding - mean) * mask)).squeeze(1)
 
     def _aggregate(
         self, posteriors: Mapping[str, ModalityPosterior], graphs: Mapping[str, GraphBatch]

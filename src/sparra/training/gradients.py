@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,15 +40,6 @@ class Objective:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             return self.model(self.cohort.collate(indices, device, batch))  # type: ignore[no-any-return]
 
-    def risk_mask(self, batch: Sequence[int]) -> Tensor | None:
-        """Draw what training keeps of the batch's embeddings, if the model's risk needs that."""
-        mask = self.model.risk_mask(len(batch))
-        return None if mask is None else mask.to(self.time.device)
-
-    def risk(self, coupled: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the risks of a whole batch: `coupled` itself, or with a mask those of the embeddings it holds."""
-        return coupled if mask is None else self.model.masked_risk(coupled, mask)
-
     def cox(self, risk: Tensor, batch: Sequence[int]) -> Tensor:
         """Return the Cox term a subject; zero, with a zero gradient, where no event was observed."""
         index = torch.tensor(batch, device=self.time.device)
@@ -62,8 +52,7 @@ def accumulate_gradients(objective: Objective, batch: Sequence[int], chunk_size:
     The Cox term couples all subjects, but only through their risks. So a first pass without gradients finds the
     risks :math:`\eta`, then :math:`g = \partial L / \partial\eta` is taken, and a second pass back-propagates
     :math:`\sum_i g_i \eta_i` and the penalties, chunk by chunk, each with the dropout it had in the first. By the
-    chain rule the sum is the whole batch's gradient. One chunk needs no first pass. Where the model's risk needs the
-    whole batch (`Aggregator.risk_mask`), its embeddings take the place of the risks.
+    chain rule the sum is the whole batch's gradient. One chunk needs no first pass.
 
     Parameters
     ----------
@@ -77,36 +66,27 @@ def accumulate_gradients(objective: Objective, batch: Sequence[int], chunk_size:
     dict
         ``total``, ``cox`` and each penalty.
     """
-    mask = objective.risk_mask(batch)
     chunks = [batch[start : start + chunk_size] for start in range(0, len(batch), chunk_size)]
     if len(chunks) == 1:
         output = objective.forward(batch, batch)
-        cox = objective.cox(objective.risk(_what_couples(output, mask), mask), batch)
+        cox = objective.cox(output.risk, batch)
         torch.autograd.backward(torch.stack([cox, *output.penalties.values()]).sum())
         return _totals(cox, [output.penalties])
-    states, found = [], []
+    states, risks = [], []
     with torch.no_grad():
         for chunk in chunks:
             states.append(_random_state(objective.time.device))
-            found.append(_what_couples(objective.forward(chunk, batch), mask))
-    coupled = torch.cat(found).requires_grad_()
-    cox = objective.cox(objective.risk(coupled, mask), batch)
-    # The risk layer's own gradient, where it is not part of the chunks, is done with this.
-    cox.backward()  # type: ignore[no-untyped-call]
-    gradient = cast(Tensor, coupled.grad)
+            risks.append(objective.forward(chunk, batch).risk)
+    risk = torch.cat(risks).requires_grad_()
+    cox = objective.cox(risk, batch)
+    (gradient,) = torch.autograd.grad(cox, risk)
     penalties = []
     for chunk, state, part in zip(chunks, states, torch.split(gradient, chunk_size), strict=True):
         _set_random_state(state, objective.time.device)
         output = objective.forward(chunk, batch)
-        through = (part * _what_couples(output, mask)).sum()
-        torch.autograd.backward(torch.stack([through, *output.penalties.values()]).sum())
+        torch.autograd.backward(torch.stack([(part * output.risk).sum(), *output.penalties.values()]).sum())
         penalties.append({name: value.detach() for name, value in output.penalties.items()})
     return _totals(cox, penalties)
-
-
-def _what_couples(output: Aggregation, mask: Tensor | None) -> Tensor:
-    """Return what the loss of a whole batch is a function of: the risks, or the embeddings that `mask` is for."""
-    return output.risk if mask is None else output.embedding
 
 
 def _totals(cox: Tensor, penalties: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
