@@ -52,7 +52,12 @@ def test_groups_do_not_copy_features():
 @pytest.mark.parametrize("values", [{}, {"minimum_nodes": 1}, {"preset": "paper"}, {"preset": "released"}])
 @pytest.mark.parametrize("most", [1, 20])
 def test_groups_change_neither_outputs_nor_gradients(values, most, monkeypatch):
-    graphs = {"ct": batch([0, 30, 7, 1, 0, 12]), "slide": batch([25, 0, 9, 40, 3, 1], n_features=5, seed=1)}
+    # Of these seeds no two nodes of a pooled graph have the same neighbours: such twins have one score but for the last
+    # digits, which hang on how many rows a matrix product has, and which of the two is kept hangs on those.
+    graphs = {
+        "ct": batch([0, 30, 7, 1, 0, 12], seed=1),
+        "slide": batch([25, 0, 9, 40, 3, 1], n_features=5, seed=2),
+    }
     entry = aggregators["sparra"]
     still = {"hidden": 16, "pooled": 8, "encoder": 8, "dropout": 0.0, "encoder_dropout": 0.0, **values}
     torch.manual_seed(0)
