@@ -61,7 +61,9 @@ def kill_once(process: "subprocess.Popen[bytes]", study: Study, pattern: str) ->
 
 
 def changes(study: Study) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in whole_files(study, "**/*.done.json")}
+    """Return when each output was written; its sidecar is written anew too where only the inputs were moved."""
+    outputs = [path.with_name(path.name.removesuffix(".done.json")) for path in whole_files(study, "**/*.done.json")]
+    return {path: path.stat().st_mtime_ns for path in outputs}
 
 
 def whole_files(study: Study, pattern: str) -> list[Path]:
