@@ -7,7 +7,8 @@ any resampling; the lowest of three scans: ``share_native`` 0.5 µm (as it is), 
 0.2527 µm (reduced to 0.5). ``ratio_to_openslide_*``: the same over ``OpenSlide.read_region``.
 ``share_openslide_reader`` is our reader through OpenSlide, by which formats other than plain TIFF are read, over
 OpenSlide's own rate at 0.25 µm. ``peak_mb_small`` and ``peak_mb_large``: peak
-memory, MiB, of a process that finds the tissue and reads every tile of a slide of 8,192 and of 81,920 pixels a side.
+memory, MiB, of a process that extracts a slide of 8,192 and of 81,920 pixels a side: it finds the tissue, reads every
+tile, takes its mean colour, and makes the preview, the outline and the picture.
 """
 
 import argparse
@@ -29,14 +30,15 @@ import openslide
 import tifffile
 from numpy.typing import NDArray
 
+from sparra.encoders import EncoderCard
 from sparra.engine.work import peak_mib
 from sparra.pathology import slide as slide_module
-from sparra.pathology.artefacts import blurred_mask
 from sparra.pathology.decoders.by_openslide import OpenSlideDecoder
+from sparra.pathology.encoders import SlideEncoderEntry, slide_encoders
+from sparra.pathology.extract import extract_slide
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
-from sparra.pathology.tiles import TileGrid, place_tiles, read_tiles
-from sparra.pathology.tissue import find_tissue
+from sparra.pathology.tiles import TileGrid, read_tiles
 from sparra.simulate.settings import SimulationSettings
 from sparra.simulate.slide import simulate_slide
 
@@ -172,34 +174,39 @@ def through_openslide(action: Callable[[], float]) -> float:
         return action()
 
 
-def read_whole(path: Path) -> None:
-    """Find the tissue and read every tile, then print the process's peak memory in MiB."""
-    settings = SlideSettings()
-    with Slide(path) as slide:
-        mpp = (slide.resolution.x, slide.resolution.y)
-        tissue = find_tissue(
-            slide.overview(settings.tissue_mpp), settings.tissue_mpp, settings, mpp,
-            lambda mask, mask_mpp: blurred_mask(slide, mask, mask_mpp, 2.0),
-        )  # fmt: skip
-        grid = place_tiles(tissue, slide.size_um, settings)
-        tiles = sum(len(batch) for batch in read_tiles(slide, grid, settings))
+class MeanColour:
+    """The least that an encoder can do, so that what is measured is all the rest of an extraction."""
+
+    feature_names = ("red", "green", "blue")
+
+    def encode(self, tiles: NDArray[np.uint8], mpp: float) -> NDArray[np.float32]:
+        """Return the mean of each channel, shape (batch, 3)."""
+        return np.stack([tile.mean(axis=(0, 1), dtype=np.float32) for tile in tiles])
+
+
+def extract_whole(path: Path) -> None:
+    """Extract a slide, then print the process's peak memory in MiB and the number of tiles."""
+    facts = dict.fromkeys(("input_description", "resolution", "intensity", "licence", "pretraining", "reference"), "")
+    card = EncoderCard("mean-colour", "slide", 3, weights="none", weights_sha256=None, gated=False, **facts)
+    slide_encoders.register("mean-colour")(SlideEncoderEntry(card, lambda _: MeanColour()))
+    bag, _ = extract_slide(path, None, SlideSettings(encoder="mean-colour"), record=path.with_suffix(""))
     # Not getrusage's, which begins at that of the process that started this one.
-    print(json.dumps([peak_mib(), tiles]))
+    print(json.dumps([peak_mib(), len(bag.features)]))
 
 
 def peak_of(path: Path) -> tuple[float, int]:
-    command = [sys.executable, "-m", "benchmarks.tile_reading", "--read", str(path)]
+    command = [sys.executable, "-m", "benchmarks.tile_reading", "--extract", str(path)]
     peak, tiles = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return peak, tiles
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--read", type=Path, help="only read this slide and print the peak memory")
+    parser.add_argument("--extract", type=Path, help="only extract this slide and print the peak memory")
     parser.add_argument("--large", type=int, default=LARGE_PX, help="side of the large slide, pixels")
     arguments = parser.parse_args()
-    if arguments.read:
-        read_whole(arguments.read)
+    if arguments.extract:
+        extract_whole(arguments.extract)
         return
     settings = SlideSettings()
     figures: dict[str, float] = {}

@@ -1,6 +1,8 @@
 """How much memory the work in this process may take, and what its lack looks like; results never depend on it."""
 
+import ctypes
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -43,6 +45,13 @@ def memory_use(smaller: bool, held: int = DEFAULT_HELD_BYTES) -> Iterator[None]:
     finally:
         _smaller.reset(tokens[0])
         _held.reset(tokens[1])
+
+
+def give_back_memory() -> None:
+    """Give the system the memory that was freed here, which the C library would keep in case it were needed again."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:  # glibc
+        trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

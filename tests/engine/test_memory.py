@@ -1,6 +1,7 @@
 """An item for which memory does not do is worked on again in smaller batches, and its features are the same."""
 
 import os
+import platform
 import resource
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import nn
 from sparra.engine.settings import EngineSettings
 from sparra.engine.work import Task, perform
 from sparra.errors import UserError
-from sparra.memory import SMALLER_BY, batch_within_memory, memory_use
+from sparra.memory import SMALLER_BY, batch_within_memory, give_back_memory, memory_use
 from sparra.pathology.encoders.network import IMAGENET, TileNetwork, TileTransform
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
@@ -180,3 +181,17 @@ def be_refused() -> None:
 )
 def test_a_library_s_own_words_for_a_lack_of_memory_are_understood(work: Callable[[], None], status: str) -> None:
     assert perform(Task(work, ())).status == status
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has a way to ask")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    # Small enough that each comes from the heap, every second one kept so that the heap cannot simply shrink.
+    pieces = [np.ones(50_000, np.uint8) for _ in range(2000)]
+    del pieces[::2]
+    before = held()
+    give_back_memory()
+    assert before - held() > 30e6
+    assert all(piece.all() for piece in pieces)

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sparra.errors import UserError
 from sparra.pathology.encoders.local import FEATURE_NAMES
-from sparra.pathology.extract import extract_slide
+from sparra.pathology.extract import _reduced, extract_slide
 from sparra.pathology.settings import SlideSettings
 
 from .conftest import PaintTissue, WriteSlide, halved
@@ -143,3 +144,13 @@ def test_real_slide_without_mpp_and_a_dicom_that_openslide_refuses() -> None:
     bag, _ = extract_slide(DATA / "slides" / "small_dicom.dcm", 0.5, SlideSettings())
     assert bag.provenance["slide"]["vendor"] == "dicom"
     assert len(bag) > 40
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5, 7.03])
+def test_a_thumbnail_by_strips_is_that_of_the_whole(factor: float) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (611, 403, 3), dtype=np.uint8)
+    height, width = int(611 / factor), int(403 / factor)
+    box = (0.0, 0.0, width * factor, height * factor)
+    whole = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS, box=box))
+    # The places of the filter are rounded otherwise in the last digit.
+    assert np.abs(_reduced(picture, factor).astype(int) - whole).max() <= 1

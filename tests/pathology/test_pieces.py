@@ -45,6 +45,30 @@ def test_large_pieces_are_few_but_never_none() -> None:
     assert decoded == [1, 2, 3, 4, 5, 1]
 
 
+def test_what_is_forgotten_is_decoded_again_and_what_is_awaited_still_comes() -> None:
+    decoded, going, let_go = [], threading.Event(), threading.Event()
+
+    def decode(wanted: Key) -> np.ndarray:
+        decoded.append(wanted[2])
+        if wanted[2] == 9:
+            going.set()
+            assert let_go.wait(10)
+        return np.full((2, 2, 3), wanted[2], np.uint8)
+
+    cache = PieceCache(decode, 3 * (PIECE_BYTES + ENTRY_BYTES))
+    cache(key(1))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(cache, key(9))
+        assert going.wait(10)
+        cache.forget()
+        let_go.set()
+        assert (slow.result() == 9).all()
+    # All that is kept is counted from nothing again: five fit no more than before.
+    for column in (1, 2, 3, 4, 5, 1):
+        assert (cache(key(column)) == column).all()
+    assert decoded == [1, 9, 1, 2, 3, 4, 5, 1]
+
+
 def test_a_failed_piece_is_tried_again() -> None:
     answers = [ValueError("damaged"), None]
 

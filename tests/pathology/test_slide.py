@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from sparra.errors import UserError
 from sparra.pathology import slide as slide_module
+from sparra.pathology.decoders.base import Decoder
+from sparra.pathology.decoders.by_openslide import OpenSlideDecoder
+from sparra.pathology.decoders.by_tifffile import TiffDecoder
 from sparra.pathology.slide import Slide, check_slide
 
 from .conftest import WriteSlide
@@ -101,6 +104,18 @@ def test_overview_in_blocks_is_the_overview_at_once(write_slide: WriteSlide, mon
     assert difference.mean() < 1
     assert difference.max() < 10
     assert whole[:-1, :-1].mean() == pytest.approx(picture.mean(), abs=1)
+
+
+@pytest.mark.parametrize("decoder", [TiffDecoder, OpenSlideDecoder])
+def test_pixels_are_the_same_after_forgetting(
+    write_slide: WriteSlide, monkeypatch: pytest.MonkeyPatch, decoder: type[Decoder]
+) -> None:
+    monkeypatch.setattr(slide_module, "open_decoder", decoder)
+    with Slide(write_slide(wave_picture(800, 800, 0.25), 0.25)) as slide:
+        before = slide.read_um(30, 40, 128, 256)
+        slide.forget()
+        assert np.array_equal(slide.read_um(30, 40, 128, 256), before)
+        assert before.std() > 5
 
 
 def test_resolution_of_the_file_and_of_the_table(write_slide: WriteSlide) -> None:

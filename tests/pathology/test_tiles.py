@@ -73,7 +73,7 @@ def test_tiles_show_the_place_that_their_position_names(coloured: Slide) -> None
     mask[4:12, 4:16] = True
     grid = place_tiles(tissue_of(mask, 8.0), coloured.size_um, SMALL)
     assert grid.centres_um.tolist() == [[x, y] for y in (48, 80) for x in (48, 80, 112)]
-    tiles = np.concatenate(list(read_tiles(coloured, grid, SMALL)))
+    tiles = np.concatenate([batch.copy() for batch in read_tiles(coloured, grid, SMALL)])
     for tile, (x, y) in zip(tiles, grid.centres_um, strict=True):
         colour = coloured.read_um(x - 1, y - 1, 2, 4)[2, 2]
         assert (tile[3:-3, 3:-3] == colour).all()
@@ -86,7 +86,7 @@ def test_threads_and_batches_change_nothing(coloured: Slide) -> None:
     results = []
     for threads, batch in ((1, 1), (1, 64), (4, 3), (3, 7)):
         chosen = SMALL.model_copy(update={"reading_threads": threads, "batch_size": batch})
-        batches = list(read_tiles(coloured, grid, chosen))
+        batches = [tiles.copy() for tiles in read_tiles(coloured, grid, chosen)]
         assert all(len(tiles) == batch for tiles in batches[:-1])
         results.append(np.concatenate(batches))
     assert results[0].shape == (20, 64, 64, 3)
@@ -106,6 +106,18 @@ def test_no_more_than_two_batches_are_read_ahead() -> None:
         assert done * 3 <= len(reads) <= (done + 1) * 3
     batches.close()
     assert len(reads) <= 15
+
+
+def test_the_memory_of_two_batches_serves_all(coloured: Slide) -> None:
+    grid = place_tiles(tissue_of(np.ones((16, 20), bool), 8.0), coloured.size_um, SMALL)
+    held = {tiles.__array_interface__["data"][0] for tiles in read_tiles(coloured, grid, SMALL)}
+    assert len(grid) == 20
+    assert len(held) == 2
+
+
+def test_no_tiles_are_no_batches(coloured: Slide) -> None:
+    grid = place_tiles(tissue_of(np.zeros((16, 20), bool), 8.0), coloured.size_um, SMALL)
+    assert list(read_tiles(coloured, grid, SMALL)) == []
 
 
 def test_damage_met_while_reading_is_a_user_error() -> None:

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from sparra.pathology.masks import Mask, closed, drop_small, grown, strips
 from sparra.pathology.slide import Slide
-
-Mask = NDArray[np.bool_]
 
 # Optical densities (decadic) and their ratios. Of haematoxylin, red is 0.93 of green and blue 0.41; of eosin red
 # is 0.07 (Ruifrok 2001). Mixed with either, no tissue absorbs red more than green, as blue and green ink do.
@@ -20,7 +19,6 @@ LEAST_RED, RED_RED_TO_GREEN, RED_BLUE_TO_GREEN = 0.35, 0.12, 0.85
 # On tissue, nuclei add to the red and eosin to the green, but then both together absorb more than tissue alone does.
 LEAST_RED_ON_TISSUE, ON_TISSUE_RED_TO_GREEN, ON_TISSUE_BLUE_TO_GREEN = 0.55, 0.3, 0.82
 SMALLEST_INK_UM2, INK_RIM_UM, INK_GAP_UM = 10_000.0, 24.0, 24.0
-STRIP_ROWS = 256
 
 FOCUS_MPP = 2.0
 FOCUS_BLOCK_UM, FOCUS_CELL_UM, FOCUS_WINDOW = 1024.0, 32.0, 3
@@ -30,29 +28,40 @@ HALO_PX = 8
 LEAST_EDGES = 1.0
 
 
-def ink_mask(picture: NDArray[np.uint8], white: NDArray[np.float32], mpp: float) -> Mask:
-    """Find ink of a blue, green, black or red pen by its colour.
+def ink_colours(picture: NDArray[np.uint8], white: NDArray[np.float32]) -> Mask:
+    """Find the pixels that have the colour of a blue, green, black or red pen.
 
-    Ratios of optical densities do not change with the amount of ink. Strokes are closed over gaps, pieces below
-    0.01 mm² are left (pigment, folds), and a rim of 24 µm is added, where the ink fades.
+    Ratios of optical densities do not change with the amount of ink.
 
     Parameters
     ----------
     picture : ndarray of uint8, shape (rows, columns, 3)
     white : ndarray of float32, shape (3,)
         Colour of empty glass.
-    mpp : float
-        µm per pixel of `picture`.
     """
     ink = np.zeros(picture.shape[:2], dtype=bool)
-    for top in range(0, len(picture), STRIP_ROWS):
-        rows = slice(top, top + STRIP_ROWS)
+    for rows in strips(ink.shape):
         ink[rows] = _ink_colours(picture[rows], white)
-    if not ink.any():
-        return ink
-    ink = _disc_closed(ink, INK_GAP_UM / mpp)
-    ink = without_small(ink, SMALLEST_INK_UM2 / mpp**2)
-    return _grown(ink, INK_RIM_UM / mpp)
+    return ink
+
+
+def ink_strokes(colours: Mask, mpp: float) -> Mask:
+    """Return strokes of a pen from the pixels of its colour.
+
+    Strokes are closed over gaps, pieces below 0.01 mm² are left (pigment, folds), and a rim of 24 µm is added,
+    where the ink fades.
+
+    Parameters
+    ----------
+    colours : ndarray of bool, shape (rows, columns)
+    mpp : float
+        µm per pixel.
+    """
+    if not colours.any():
+        return colours
+    strokes = closed(colours, INK_GAP_UM / mpp)
+    drop_small(strokes, SMALLEST_INK_UM2 / mpp**2)
+    return grown(strokes, INK_RIM_UM / mpp)
 
 
 def _ink_colours(picture: NDArray[np.uint8], white: NDArray[np.float32]) -> Mask:
@@ -109,7 +118,9 @@ def blurred_mask(slide: Slide, tissue: Mask, mpp: float, largest_blur_um: float)
                 energies[:, row : row + height, column : column + width] = block[:, :height, :width]
     blur_um = blur_from_energies(energies)
     place = [((np.arange(side) + 0.5) * mpp / FOCUS_CELL_UM).astype(np.intp) for side in tissue.shape]
-    blurred: Mask = (blur_um > largest_blur_um)[np.ix_(*place)] & tissue
+    blurred = tissue.copy()
+    for strip in strips(tissue.shape):
+        blurred[strip] &= (blur_um > largest_blur_um)[np.ix_(place[0][strip], place[1])]
     return blurred
 
 
@@ -163,34 +174,3 @@ def _window(mask: Mask, corner_um: tuple[float, float], side_um: float, mpp: flo
     left, top = (int(edge / mpp) for edge in corner_um)
     right, bottom = (math.ceil((edge + side_um) / mpp) for edge in corner_um)
     return mask[top:bottom, left:right]
-
-
-def without_small(mask: Mask, area_px: float) -> Mask:
-    """Drop the connected parts of a mask with fewer than `area_px` pixels."""
-    labels, count = ndimage.label(mask)
-    areas = np.zeros(count + 1, dtype=np.int64)
-    for top in range(0, len(labels), STRIP_ROWS):  # counting the whole would copy it
-        areas += np.bincount(labels[top : top + STRIP_ROWS].ravel(), minlength=count + 1)
-    keep = areas >= area_px
-    keep[0] = False
-    kept: Mask = keep[labels]
-    return kept
-
-
-def _grown(mask: Mask, radius_px: float) -> Mask:
-    """Grow a mask by a disc."""
-    grown: Mask = ndimage.binary_dilation(mask, _disc(radius_px))
-    return grown
-
-
-def _disc_closed(mask: Mask, radius_px: float) -> Mask:
-    closed: Mask = ndimage.binary_closing(np.pad(mask, math.ceil(radius_px)), _disc(radius_px))
-    inner = slice(math.ceil(radius_px), -math.ceil(radius_px))
-    return closed[inner, inner] | mask
-
-
-def _disc(radius_px: float) -> Mask:
-    reach = math.ceil(radius_px)
-    rows, columns = np.ogrid[-reach : reach + 1, -reach : reach + 1]
-    disc: Mask = rows**2 + columns**2 <= radius_px**2
-    return disc

@@ -1,5 +1,6 @@
 """From one slide file to its bag of tile features and its preview."""
 
+import math
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from sparra.bags.bag import Bag
 from sparra.bags.preview import Preview
 from sparra.encoders import EncoderCard, weights_of
 from sparra.errors import UserError
+from sparra.memory import give_back_memory
 from sparra.pathology.annotation import annotation_in, read_annotation
 from sparra.pathology.artefacts import blurred_mask
 from sparra.pathology.encoders import slide_encoders
@@ -25,7 +27,9 @@ from sparra.pathology.picture import draw_tissue
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
 from sparra.pathology.tiles import TileGrid, place_tiles, read_tiles
-from sparra.pathology.tissue import Tissue, find_tissue
+from sparra.pathology.tissue import Tissue, find_stain, outline_tissue
+
+LANCZOS_RADIUS, THUMBNAIL_ROWS = 3, 64
 
 
 def extract_slide(
@@ -70,10 +74,12 @@ def extract_slide(
     entry.require(settings)
     encoder = entry.build(settings)
     with Slide(path, mpp, settings.mpp_policy) as slide:
-        picture = slide.overview(settings.tissue_mpp)
-        tissue = _tissue(slide, picture, settings, annotation or annotation_in(settings.tissue_folder, path), label)
-        preview = _preview(slide, picture, tissue, settings)
-        del picture
+        replaced_by = annotation or annotation_in(settings.tissue_folder, path)
+        tissue, thumbnail, thumbnail_mpp = _tissue(slide, settings, replaced_by, label)
+        # What is held is of the levels that the tissue was found on.
+        slide.forget()
+        give_back_memory()
+        preview = _preview(thumbnail, thumbnail_mpp, tissue)
         grid = place_tiles(tissue, slide.size_um, settings)
         if record is not None:  # before the check, so that a slide without tiles can be looked at too
             _write_record(record, slide, preview, tissue, grid)
@@ -99,18 +105,55 @@ def extract_slide(
 
 
 def _tissue(
-    slide: Slide,
-    picture: NDArray[np.uint8],
-    settings: SlideSettings,
-    annotation: Path | None,
-    label: tuple[int, ...] | None,
-) -> Tissue:
+    slide: Slide, settings: SlideSettings, annotation: Path | None, label: tuple[int, ...] | None
+) -> tuple[Tissue, NDArray[np.uint8], float]:
+    """Return the tissue, and a thumbnail of the slide with its µm per pixel."""
+    picture = slide.overview(settings.tissue_mpp)
+    pixels, mpp = _thumbnail(slide, picture, settings)
     if annotation is not None:
-        return Tissue(read_annotation(annotation, slide, label), settings.tissue_mpp)
+        del picture
+        return Tissue(read_annotation(annotation, slide, label), settings.tissue_mpp), pixels, mpp
+    stain = find_stain(picture, settings.tissue_mpp, settings)
+    # Of a large slide it is the largest thing held, and the masks are worked on next.
+    del picture
     find_blur = None
     if settings.largest_blur_um is not None:
         find_blur = partial(blurred_mask, slide, largest_blur_um=settings.largest_blur_um)
-    return find_tissue(picture, settings.tissue_mpp, settings, (slide.resolution.x, slide.resolution.y), find_blur)
+    return outline_tissue(stain, settings, (slide.resolution.x, slide.resolution.y), find_blur), pixels, mpp
+
+
+def _thumbnail(slide: Slide, picture: NDArray[np.uint8], settings: SlideSettings) -> tuple[NDArray[np.uint8], float]:
+    """Return square pixels, at most `thumbnail_px` along the longer side and never finer than the slide."""
+    mpp = max(*slide.size_um) / settings.thumbnail_px
+    mpp = max(mpp, slide.resolution.x, slide.resolution.y)
+    if mpp < settings.tissue_mpp:
+        return slide.overview(mpp), mpp
+    return _reduced(picture, mpp / settings.tissue_mpp), mpp  # A large slide is not read a second time.
+
+
+def _reduced(picture: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Reduce a picture by a Lanczos filter, strip by strip, as Pillow takes a copy of four bytes a pixel."""
+    height, width = (max(1, int(side / factor)) for side in picture.shape[:2])
+    reduced = np.empty((height, width, 3), dtype=np.uint8)
+    reach = math.ceil(LANCZOS_RADIUS * factor) + 1
+    for top in range(0, height, THUMBNAIL_ROWS):
+        bottom = min(top + THUMBNAIL_ROWS, height)
+        first, last = max(0, math.floor(top * factor) - reach), math.ceil(bottom * factor) + reach
+        part = Image.fromarray(picture[first:last])
+        box = (0.0, top * factor - first, width * factor, bottom * factor - first)
+        reduced[top:bottom] = np.asarray(part.resize((width, bottom - top), Image.Resampling.LANCZOS, box=box))
+    return reduced
+
+
+def _preview(pixels: NDArray[np.uint8], mpp: float, tissue: Tissue) -> Preview:
+    return Preview(
+        modality="slide",
+        pixels=pixels,
+        mask=mask_of(tissue.outline, (pixels.shape[0], pixels.shape[1]), mpp),
+        spacing=(mpp, mpp),
+        origin=(mpp / 2, mpp / 2),
+        direction=np.eye(2),
+    )
 
 
 def _write_record(record: Path, slide: Slide, preview: Preview, tissue: Tissue, grid: TileGrid) -> None:
@@ -136,28 +179,6 @@ def _require_tiles(tissue: Tissue, grid: TileGrid, settings: SlideSettings, path
             where=path,
             mend="Lower 'minimum_tissue' or 'tile_um'",
         )
-
-
-def _preview(slide: Slide, picture: NDArray[np.uint8], tissue: Tissue, settings: SlideSettings) -> Preview:
-    """Return a thumbnail with square pixels, at most `thumbnail_px` long and never finer than the slide."""
-    mpp = max(*slide.size_um) / settings.thumbnail_px
-    mpp = max(mpp, slide.resolution.x, slide.resolution.y)
-    if mpp < settings.tissue_mpp:
-        pixels = slide.overview(mpp)
-    else:
-        # A large slide is not read a second time.
-        height, width = (max(1, int(side * settings.tissue_mpp / mpp)) for side in picture.shape[:2])
-        box = (0.0, 0.0, width * mpp / settings.tissue_mpp, height * mpp / settings.tissue_mpp)
-        reduced = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS, box=box)
-        pixels = np.asarray(reduced)
-    return Preview(
-        modality="slide",
-        pixels=pixels,
-        mask=mask_of(tissue.outline, (pixels.shape[0], pixels.shape[1]), mpp),
-        spacing=(mpp, mpp),
-        origin=(mpp / 2, mpp / 2),
-        direction=np.eye(2),
-    )
 
 
 def _provenance(

@@ -7,10 +7,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy import ndimage
 from shapely.geometry import MultiPolygon, Polygon
 
-Mask = NDArray[np.bool_]
+from sparra.pathology.masks import ConnectedParts, Mask, strips
 
 # Grid of the outlines' coordinates in pixels of level 0, so that writing them loses nothing.
 COORDINATE_PX = 0.01
@@ -34,12 +33,12 @@ def outline_of(mask: Mask, mpp: tuple[float, float], tolerance_um: float = 0.0) 
     MultiPolygon
         In µm from the mask's top-left corner, one polygon a connected part (by edges), with holes.
     """
-    labels, _ = ndimage.label(mask)
+    rings = _rings(mask)
+    parts = ConnectedParts(mask).at(np.array([pixel for _, pixel in rings], dtype=np.intp).reshape(-1, 2)).tolist()
     outer: dict[int, NDArray[np.float64]] = {}
     holes: dict[int, list[NDArray[np.float64]]] = {}
-    for ring, pixel in _rings(mask):
+    for (ring, _), part in zip(rings, parts, strict=True):
         points = ring[:, ::-1] * np.asarray(mpp)
-        part = int(labels[pixel])
         if _turns_around_its_inside(ring):
             outer[part] = points
         else:
@@ -120,7 +119,9 @@ def _steps(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.i
     starts_at = ((0, 0), (0, 1), (1, 1), (1, 0))
     starts, directions, pixels = [], [], []
     for direction, (neighbour, (down, right)) in enumerate(zip(outside, starts_at, strict=True)):
-        found = np.argwhere(inside & ~neighbour)
+        found = np.concatenate(
+            [np.argwhere(inside[rows] & ~neighbour[rows]) + np.array([rows.start, 0]) for rows in strips(mask.shape)]
+        )
         starts.append((found[:, 0] + down) * (mask.shape[1] + 1) + found[:, 1] + right)
         directions.append(np.full(len(found), direction))
         pixels.append(found)

@@ -14,8 +14,7 @@ from sparra.pathology.geojson import COLOURS
 from sparra.pathology.tiles import TileGrid
 from sparra.pathology.tissue import Tissue
 
-TILE_TINT = np.array((90, 160, 255), dtype=np.float32)
-TILE_WEIGHT = np.float32(0.25)
+TILE_TINT, TILE_WEIGHT = (90, 160, 255), 0.25
 LINE_PX = 2
 SHEET_COLUMNS, SHEET_ROWS, CELL_PX, CAPTION_PX = 5, 6, 320, 30
 
@@ -34,11 +33,13 @@ def draw_tissue(path: Path, preview: Preview, tissue: Tissue, grid: TileGrid) ->
     grid : TileGrid
         Tinted in blue.
     """
-    pixels = preview.pixels.astype(np.float32)
+    pixels = preview.pixels.copy()
     mpp = preview.spacing[0]
     covered = _tiles_mask(grid, pixels.shape[:2], mpp)
-    pixels[covered] += TILE_WEIGHT * (TILE_TINT - pixels[covered])
-    picture = Image.fromarray(pixels.astype(np.uint8))
+    levels = np.arange(256)
+    for channel, tint in zip(np.moveaxis(pixels, -1, 0), TILE_TINT, strict=True):
+        channel[covered] = (levels + TILE_WEIGHT * (tint - levels)).astype(np.uint8)[channel[covered]]
+    picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     for name, outline in tissue.classes().items():
         _draw_outline(draw, outline, mpp, COLOURS[name])

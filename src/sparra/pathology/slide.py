@@ -150,6 +150,10 @@ class Slide:
                 picture[top : top + size[1], left : left + size[0]] = part
         return picture
 
+    def forget(self) -> None:
+        """Let go of the decoded pixels that are kept for neighbouring reads, such as before another level is read."""
+        self._decoder.forget()
+
     def check_readable(self) -> None:
         """Decode the first and the last pixel of every level, which a truncated file cannot give.
 

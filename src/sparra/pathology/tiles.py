@@ -101,9 +101,10 @@ def _tissue_fractions(
 
 
 def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterator[NDArray[np.uint8]]:
-    """Yield the tiles in the order of the grid, a batch at a time; at most two batches are held.
+    """Yield the tiles in the order of the grid, a batch at a time.
 
-    While the caller works on a batch, threads read the next one. After memory ran out, batches are smaller
+    While the caller works on a batch, threads read the next one into the memory of the one before, so that two are
+    held: a batch is the caller's only until it asks for the next. After memory ran out, batches are smaller
     (`sparra.memory`).
 
     Yields
@@ -116,11 +117,12 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
         If the slide is damaged.
     """
     pool = ThreadPoolExecutor(settings.reading_threads)
-    size = batch_within_memory(settings.batch_size)
+    size = min(batch_within_memory(settings.batch_size), len(grid))
+    memory = [np.empty((size, settings.tile_px, settings.tile_px, 3), dtype=np.uint8) for _ in range(2)]
 
-    def begin(start: int) -> tuple[NDArray[np.uint8], list[Future[None]]]:
+    def begin(start: int) -> list[Future[None]]:
         corners = grid.corners_um[start : start + size].tolist()
-        batch = np.empty((len(corners), settings.tile_px, settings.tile_px, 3), dtype=np.uint8)
+        batch = memory[start // size % 2]
 
         def read(places: range) -> None:
             for place in places:
@@ -129,14 +131,14 @@ def read_tiles(slide: Slide, grid: TileGrid, settings: SlideSettings) -> Iterato
 
         # A few neighbours at a time stay with one thread, so that the pieces of the file that they share are at hand.
         parts = [range(first, min(first + PER_TURN, len(corners))) for first in range(0, len(corners), PER_TURN)]
-        return batch, [pool.submit(read, part) for part in parts]
+        return [pool.submit(read, part) for part in parts]
 
     try:
-        following = begin(0)
-        for start in range(0, len(grid), size):
-            (batch, parts), following = following, begin(start + size)
+        following = begin(0) if len(grid) else []
+        for start in range(0, len(grid), size or 1):
+            parts, following = following, begin(start + size)
             for part in parts:
                 part.result()
-            yield batch
+            yield memory[start // size % 2][: len(grid) - start]
     finally:
         pool.shutdown(cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +10,11 @@ from scipy import ndimage
 from shapely.geometry import MultiPolygon
 from skimage.filters import threshold_otsu
 
-from sparra.pathology.artefacts import STRIP_ROWS, ink_mask, without_small
+from sparra.pathology.artefacts import ink_colours, ink_strokes
 from sparra.pathology.geojson import TISSUE
+from sparra.pathology.masks import Mask, drop_small, fill_small, strips, without
 from sparra.pathology.outline import as_areas, mask_of, outline_of, snapped
 from sparra.pathology.settings import SlideSettings
-
-Mask = NDArray[np.bool_]
 
 # Otsu alone always splits a slide in two. Empty glass stays below the lower bound and solid tissue above the
 # upper one, so that neither an empty nor an all-tissue slide is split in its noise.
@@ -76,15 +76,35 @@ class Tissue:
         }
 
 
+class Stain(NamedTuple):
+    """What the colours of a slide tell.
+
+    Attributes
+    ----------
+    stained : ndarray of bool, shape (rows, columns)
+        Where the smoothed `stain_signal` exceeds the threshold.
+    ink_colours : ndarray of bool, shape (rows, columns)
+        Pixels of a pen's colour.
+    threshold : float
+    mpp : float
+        µm per pixel.
+    """
+
+    stained: Mask
+    ink_colours: Mask
+    threshold: float
+    mpp: float
+
+
 def white_of(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the slide's own white, shape (3,): its brightest hundredth, within bounds.
 
     The bounds keep a slide without any glass from calling its palest tissue white.
     """
     levels = [np.zeros(256, dtype=np.int64) for _ in range(3)]
-    for top in range(0, len(picture), STRIP_ROWS):
+    for rows in strips(picture.shape):
         for channel, counts in enumerate(levels):
-            counts += np.bincount(picture[top : top + STRIP_ROWS, :, channel].ravel(), minlength=256)
+            counts += np.bincount(picture[rows, :, channel].ravel(), minlength=256)
     brightest = [int(np.searchsorted(np.cumsum(counts), 0.99 * counts.sum())) for counts in levels]
     return np.clip(np.array(brightest, dtype=np.float32), 220, 255)
 
@@ -110,17 +130,10 @@ def stain_signal(picture: NDArray[np.uint8], white: NDArray[np.float32]) -> NDAr
     return signal
 
 
-def find_tissue(
-    picture: NDArray[np.uint8],
-    mpp: float,
-    settings: SlideSettings,
-    level0_mpp: tuple[float, float] | None = None,
-    find_blur: FindBlur | None = None,
-) -> Tissue:
-    """Find the tissue in an overview of a slide, by this slide alone.
+def find_stain(picture: NDArray[np.uint8], mpp: float, settings: SlideSettings) -> Stain:
+    """Find what has the colour of tissue and of ink, after which the colours of a slide can be let go.
 
-    The stain signal, smoothed, is cut at Otsu's threshold held between sane limits; ink is taken out, small
-    holes are filled, small pieces and what is out of focus are dropped.
+    Tissue is where the stain signal, smoothed, exceeds Otsu's threshold held between sane limits.
 
     Parameters
     ----------
@@ -129,8 +142,54 @@ def find_tissue(
     mpp : float
         µm per pixel of `picture`.
     settings : SlideSettings
+    """
+    white = white_of(picture)
+    ink = ink_colours(picture, white) if settings.leave_out_ink else np.zeros(picture.shape[:2], dtype=bool)
+    stained, threshold = _stained(picture, white, settings.tissue_smoothing_um / mpp)
+    return Stain(stained, ink, threshold, mpp)
+
+
+def find_tissue(
+    picture: NDArray[np.uint8],
+    mpp: float,
+    settings: SlideSettings,
+    level0_mpp: tuple[float, float] | None = None,
+    find_blur: FindBlur | None = None,
+) -> Tissue:
+    """Find the tissue in an overview of a slide, by this slide alone: `find_stain`, then `outline_tissue`.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (rows, columns, 3)
+        The whole slide at `mpp`.
+    mpp : float
+        µm per pixel of `picture`.
+    settings : SlideSettings
+    level0_mpp, find_blur
+        See `outline_tissue`.
+
+    Returns
+    -------
+    Tissue
+        The outline may be empty.
+    """
+    return outline_tissue(find_stain(picture, mpp, settings), settings, level0_mpp, find_blur)
+
+
+def outline_tissue(
+    stain: Stain,
+    settings: SlideSettings,
+    level0_mpp: tuple[float, float] | None = None,
+    find_blur: FindBlur | None = None,
+) -> Tissue:
+    """Outline what is stained, less ink, small pieces, and what is out of focus, with small holes filled.
+
+    Parameters
+    ----------
+    stain : Stain
+    settings : SlideSettings
     level0_mpp : tuple of float, optional
-        µm per pixel of level 0, on whose grid the outline is laid; default: that of `picture`.
+        µm per pixel of level 0, on whose grid the outline is laid; default: that of `stain`.
     find_blur : callable (mask, mpp) -> mask or None, optional
         Finds what is out of focus in a mask; gives None where it cannot tell.
 
@@ -139,31 +198,29 @@ def find_tissue(
     Tissue
         The outline may be empty.
     """
-    white = white_of(picture)
-    stained, threshold = _stained(picture, white, settings.tissue_smoothing_um / mpp)
-    ink = ink_mask(picture, white, mpp) if settings.leave_out_ink else np.zeros_like(stained)
-    mask = _cleaned(stained & ~ink, ink, mpp, settings)
+    stained, mpp = stain.stained, stain.mpp
+    ink = ink_strokes(stain.ink_colours, mpp)
+    mask = _cleaned(without(stained, ink), ink, mpp, settings)
     blurred = find_blur(mask, mpp) if find_blur and settings.largest_blur_um is not None and mask.any() else None
     if blurred is not None:
-        mask = _cleaned(mask & ~blurred, ink | blurred, mpp, settings)
+        mask = _cleaned(without(mask, blurred), ink | blurred, mpp, settings)
     own = level0_mpp or (mpp, mpp)
     left_out = {PEN: ink & stained, BLUR: blurred if blurred is not None else np.zeros_like(mask)}
     outlines = {name: _outline(part, mpp, settings, own) for name, part in left_out.items() if part.any()}
     outline = _outline(mask, mpp, settings, own)
     if outlines:  # simplified apart, they may overlap by a little
         outline = snapped(as_areas([outline.difference(as_areas(outlines.values()))]), own)
-    return Tissue(outline, mpp, threshold, outlines, blurred is not None)
+    return Tissue(outline, mpp, stain.threshold, outlines, blurred is not None)
 
 
 def _stained(picture: NDArray[np.uint8], white: NDArray[np.float32], sigma: float) -> tuple[Mask, float]:
-    """Return where the smoothed stain signal exceeds its threshold, strip by strip to save memory."""
+    """Return where the smoothed stain signal exceeds its threshold."""
     reach = int(np.ceil(4 * sigma)) + 1
     signal = np.empty(picture.shape[:2], dtype=np.int16)
-    for top in range(0, len(picture), STRIP_ROWS):
-        first, last = max(0, top - reach), top + STRIP_ROWS + reach
-        smooth = ndimage.gaussian_filter(stain_signal(picture[first:last], white), sigma, mode="nearest")
-        strip = smooth[top - first : top - first + STRIP_ROWS]
-        signal[top : top + len(strip)] = np.rint(strip / SIGNAL_STEP)
+    for rows in strips(signal.shape):
+        first = max(0, rows.start - reach)
+        smooth = ndimage.gaussian_filter(stain_signal(picture[first : rows.stop + reach], white), sigma, mode="nearest")
+        signal[rows] = np.rint(smooth[rows.start - first : rows.stop - first] / SIGNAL_STEP)
     threshold = min(max(_otsu(signal), LOWEST_THRESHOLD), HIGHEST_THRESHOLD)
     return signal > round(threshold / float(SIGNAL_STEP)), threshold
 
@@ -173,16 +230,18 @@ def _otsu(signal: NDArray[np.int16]) -> float:
     if lowest == highest:
         return LOWEST_THRESHOLD
     counts = np.zeros(highest - lowest + 1, dtype=np.int64)
-    for top in range(0, len(signal), STRIP_ROWS):
-        counts += np.bincount((signal[top : top + STRIP_ROWS].astype(np.int32) - lowest).ravel(), minlength=len(counts))
+    for rows in strips(signal.shape):
+        counts += np.bincount((signal[rows].astype(np.int32) - lowest).ravel(), minlength=len(counts))
     values = np.arange(lowest, highest + 1) * float(SIGNAL_STEP)
     return float(threshold_otsu(hist=(counts, values)))  # type: ignore[no-untyped-call]
 
 
 def _cleaned(mask: Mask, left_out: Mask, mpp: float, settings: SlideSettings) -> Mask:
-    """Fill small holes, other than those left out, and drop small pieces."""
-    filled = ~without_small(~mask, settings.largest_hole_um2 / mpp**2) & ~left_out
-    return without_small(filled, settings.smallest_tissue_um2 / mpp**2)
+    """Fill small holes of a mask, other than those left out, and drop small pieces, in its own memory."""
+    fill_small(mask, settings.largest_hole_um2 / mpp**2)
+    np.greater(mask, left_out, out=mask)
+    drop_small(mask, settings.smallest_tissue_um2 / mpp**2)
+    return mask
 
 
 def _outline(mask: Mask, mpp: float, settings: SlideSettings, level0_mpp: tuple[float, float]) -> MultiPolygon:

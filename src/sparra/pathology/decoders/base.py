@@ -15,6 +15,8 @@ from sparra.errors import UserError
 COPY_AGAIN = "Copy it again from its source"
 CONVERT = "Convert it to a tiled, pyramidal TIFF of 8-bit RGB colour"
 WHITE = 255
+# Of decoded pieces, kept for the neighbouring region.
+CACHE_BYTES = 32 << 20
 # Of a thread's room; larger arrays are made when needed and given back.
 LARGEST_ROOM_BYTES = 4 << 20
 # Of the widest vectors that libjpeg-turbo stores.
@@ -144,6 +146,9 @@ class Decoder(Protocol):
         UserError
             If the file is damaged there.
         """
+
+    def forget(self) -> None:
+        """Let go of the decoded pixels that are kept for neighbouring regions."""
 
     def close(self) -> None:
         """Close the file."""

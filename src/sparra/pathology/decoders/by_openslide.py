@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sparra.compiled import compiled
-from sparra.pathology.decoders.base import WHITE, Header, Region, as_number, damaged
+from sparra.pathology.decoders.base import CACHE_BYTES, WHITE, Header, Region, as_number, damaged
 from sparra.pathology.resampling import averaged
 
 
@@ -44,6 +44,10 @@ class OpenSlideDecoder:
         except (openslide.OpenSlideError, OSError) as error:
             raise damaged(error, self.path) from None
         return Region(averaged(_on_white(picture), factor), (start[0] / downsample, start[1] / downsample))
+
+    def forget(self) -> None:
+        """Begin with an empty cache."""
+        self._handle.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
 
     def close(self) -> None:
         """Close the file."""

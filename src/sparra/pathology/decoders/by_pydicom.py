@@ -20,6 +20,7 @@ from pydicom.uid import (
 
 from sparra.errors import UserError
 from sparra.pathology.decoders.base import (
+    CACHE_BYTES,
     CONVERT,
     COPY_AGAIN,
     FileBytes,
@@ -33,7 +34,6 @@ from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 NOT_THE_SLIDE = {"LABEL", "OVERVIEW", "THUMBNAIL"}
-CACHE_BYTES = 32 << 20
 # Border frames looked at for their order, and the largest spread of padding in grey levels.
 ORDER_FRAMES, FLAT_PADDING = 8, 3.0
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -91,6 +91,10 @@ class DicomDecoder:
     ) -> Region:
         """Read a region from the frames that it touches."""
         return self._frames.read(level, corner, size, factor, into)
+
+    def forget(self) -> None:
+        """Let go of the decoded pieces."""
+        self._frames.forget()
 
     def close(self) -> None:
         """Close the files."""

@@ -15,11 +15,18 @@ import tifffile
 from numpy.typing import NDArray
 
 from sparra.errors import UserError
-from sparra.pathology.decoders.base import CONVERT, COPY_AGAIN, FileBytes, Header, Region, as_number, damaged
+from sparra.pathology.decoders.base import (
+    CACHE_BYTES,
+    CONVERT,
+    COPY_AGAIN,
+    FileBytes,
+    Header,
+    Region,
+    as_number,
+    damaged,
+)
 from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
-# Of decoded pieces, kept for the neighbouring region.
-CACHE_BYTES = 32 << 20
 LARGEST_PIECE_PX = 64 << 20
 LARGEST_ASPECT_CHANGE = 0.05
 UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
@@ -87,6 +94,10 @@ class TiffDecoder:
     def has_gaps(self) -> bool:
         """Whether the file lacks tiles."""
         return any(0 in page.databytecounts for page in self._pages)
+
+    def forget(self) -> None:
+        """Let go of the decoded pieces."""
+        self._pieces.forget()
 
     def close(self) -> None:
         """Close the file."""

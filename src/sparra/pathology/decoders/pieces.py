@@ -83,6 +83,12 @@ class PieceCache:
             return self._decoded(key, waiting)
         return held.result() if isinstance(held, _Pending) else held
 
+    def forget(self) -> None:
+        """Let go of all pieces; those being decoded still reach who waits for them."""
+        with self._lock:
+            self._held.clear()
+            self._bytes = 0
+
     def _decoded(self, key: Key, waiting: _Pending) -> Piece:
         try:
             piece = self._decode(key)
@@ -150,6 +156,10 @@ class PieceReader:
         pixels = np.empty((size[1], size[0], 3), dtype=np.uint8) if into is None else into
         assemble(pixels, first, means, step, lambda row, column: self._cache((level, row, column, factor)))
         return Region(pixels, corner)
+
+    def forget(self) -> None:
+        """Let go of the decoded pieces."""
+        self._cache.forget()
 
     def _averaged_piece(self, key: Key) -> Piece:
         level, row, column, factor = key
