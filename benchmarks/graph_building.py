@@ -11,7 +11,6 @@ real slides and CTs.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from sklearn.metrics import adjusted_rand_score
 from benchmarks.parts.graph_bags import DATA, ct_bag, ct_names, random_bag, random_tumour, slide_bag, slide_names
 from benchmarks.parts.slidegraph import dense_partition
 from sparra.bags.bag import Bag
+from sparra.engine.work import peak_mib
 from sparra.graphs.build import build_graph
 from sparra.graphs.cluster import cluster_patches
 from sparra.graphs.settings import FeatureMetric, GraphSettings
@@ -56,7 +56,7 @@ def measure(bag: Bag) -> dict[str, Any]:
     """Build the graph of a bag: time, and peak memory of this process, the bag and the libraries included."""
     _warm_up(bag)
     seconds, graph = _timed(lambda: build_graph(bag, GraphSettings(), "image"))
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    peak_gb = peak_mib() * 2**20 / 1e9
     edges = graph.edge_index.shape[1] // 2
     return {"patches": len(bag), "nodes": len(graph), "edges": edges, "seconds": seconds, "peak_gb": peak_gb}
 

@@ -245,6 +245,7 @@ def _tell(outcome: "Outcome", until: "Stage") -> None:
     """Print flow, results and failures, and end with exit code 1 if anything failed."""
     from sparra.study.stages import graph_pictures
     from sparra.study.tell import flow_table, problem_lines, remark_lines, results_table
+    from sparra.study.undrawn import undrawn_sentences
 
     layout = outcome.layout
     console.print(flow_table(outcome.flow))
@@ -257,6 +258,8 @@ def _tell(outcome: "Outcome", until: "Stage") -> None:
         console.print(results_table(layout.metrics))
     if until == "report":
         _say(f"report: {layout.report}")
+        for line in undrawn_sentences(layout):
+            _say(line)
     _say(f"summary: {layout.root / 'summary.md'}")
     for line in (*remark_lines(outcome.flow["remarks"]), *problem_lines(outcome.problems)):
         _say(line)

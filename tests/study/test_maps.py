@@ -171,3 +171,6 @@ def test_features_without_positions_are_one_sentence_and_no_failures(
         {"modality": "slide", "lacking": "positions", "images": 12, "subjects": 12}
     ]
     assert sentence in layout.report.read_text(encoding="utf-8")
+    code, printed = sparra("run", study.file)
+    assert code == 0, printed
+    assert printed.count(sentence) == 1

@@ -154,6 +154,8 @@ def test_ensemble_averages_standardised_risks_and_importance(cohort_maker, tmp_p
     loaded = FittedAggregator.load(tmp_path).predict(subjects, uncertainty_draws=8)
     np.testing.assert_array_equal(loaded.risk, predicted.risk)
     np.testing.assert_array_equal(loaded.risk_sd, predicted.risk_sd)
+    alone.save(tmp_path)
+    assert [path.name for path in tmp_path.glob("curve*")] == ["curve.csv"]
 
 
 def test_how_many_models_is_the_aggregators_choice_unless_the_training_has_one(cohort_maker):

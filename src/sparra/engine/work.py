@@ -83,7 +83,7 @@ class Outcome:
 
 def perform(task: Task) -> Outcome:
     """Do the work in this process; every exception becomes an outcome."""
-    _forget_peak()
+    forget_peak()
     start = time.perf_counter()
     held = DEFAULT_HELD_BYTES if task.memory is None else task.memory // 4
     value, status, words = None, "done", ("", "", "")
@@ -130,7 +130,7 @@ def limit_threads() -> None:
     threadpool_limits(limits=1)
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Let the system count the peak of this process's memory anew, where it can."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

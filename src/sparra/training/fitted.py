@@ -220,8 +220,11 @@ class FittedAggregator:
         """Write ``weights.safetensors``, ``curve.csv`` and, last, ``model.json``; each is whole or absent."""
         with atomic_path(folder / "weights.safetensors") as temporary:
             save_file(self.tensors(), temporary)
-        for index, member in enumerate(self.members):
-            write_text(folder / _curve_name(index), member.curve.to_csv(index=False))
+        curves = {folder / _curve_name(index): member.curve for index, member in enumerate(self.members)}
+        for path, curve in curves.items():
+            write_text(path, curve.to_csv(index=False))
+        for path in set(folder.glob("curve*.csv")) - set(curves):
+            path.unlink()  # Of a larger ensemble that was here before.
         write_json(folder / "model.json", self.description())
 
     @classmethod
