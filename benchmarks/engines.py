@@ -32,6 +32,7 @@ STUDY: dict[str, Any] = {
     "methods": {"aggregators": ["mean", "sparra"], "modalities": ["joint"]},
     "training": {"epochs": 2},
     "evaluation": {"folds": 2, "inner_folds": 2, "survival_models": ["CoxPH"]},
+    "report": {"patients_per_extreme": 0},
     "slurm": {"jobs": 2, "cores": 1, "memory_gib": 2.0, "walltime": "2:00:00", "interface": "lo"},
 }
 # What says when, where and how a run went, Slurm's logs and keys, sidecars, which hold paths and times of files, and
@@ -41,7 +42,7 @@ OF_THE_RUN = ("manifest.jsonl", "summary.md", "settings.json", ".lock", "slurm/*
 
 def make_study(folder: Path, subjects: int = SUBJECTS) -> None:
     """Write a cohort of simulated CTs and slides."""
-    settings = SimulationSettings(subjects=subjects, slide_um=768, censoring=0.3, seed=4)
+    settings = SimulationSettings(subjects=subjects, slide_um=512, censoring=0.3, seed=4)
     simulate_cohort(folder / "cohort", settings)
 
 

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Of 0 to 9: less than half the time of the usual 6, for a picture of tissue that is 3 % larger.
+PNG_COMPRESSION = 4
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:

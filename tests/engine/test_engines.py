@@ -46,6 +46,6 @@ def test_a_study_of_images_gives_bit_equal_files_by_every_engine(engine: str, of
 @pytest.fixture(scope="module")
 def of_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("engines")
-    make_study(folder)
+    make_study(folder, subjects=8)
     run_by("serial", folder)
     return folder

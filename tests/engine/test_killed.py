@@ -22,7 +22,7 @@ from sparra.study.state import study_state
 
 SUBJECTS = 200
 # How many workers are killed in each stage.
-KILLS = {"check": 3, "extract": 6, "graph": 6, "train": 1, "evaluate": 1}
+KILLS = {"check": 1, "extract": 3, "graph": 3, "train": 1, "evaluate": 1}
 
 
 def events(study: BagStudy) -> list[dict[str, Any]]:

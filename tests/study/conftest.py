@@ -22,13 +22,14 @@ QUICK = {
     "methods": {"aggregators": ["mean", "sparra"], "modalities": ["joint"]},
     "training": {"epochs": 2},
     "evaluation": {"folds": 2, "inner_folds": 2, "survival_models": ["CoxPH"]},
+    "report": {"patients_per_extreme": 0},
 }
 
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "cohort"
-    simulate_cohort(folder, SimulationSettings(subjects=N_SUBJECTS, slide_um=768, censoring=0.3, seed=4))
+    simulate_cohort(folder, SimulationSettings(subjects=N_SUBJECTS, slide_um=512, censoring=0.3, seed=4))
     return folder
 
 

@@ -32,7 +32,7 @@ def test_a_screening_that_is_turned_off_or_on_makes_an_older_evaluation_out_of_d
 
 @pytest.mark.slow
 def test_a_study_in_the_papers_protocol_goes_to_its_report(tmp_path, sparra: Sparra) -> None:
-    simulate_cohort(tmp_path / "cohort", SimulationSettings(subjects=30, slide_um=768, censoring=0.3, seed=4))
+    simulate_cohort(tmp_path / "cohort", SimulationSettings(subjects=16, slide_um=512, censoring=0.3, seed=4))
     study = Study(tmp_path)
     content = yaml.safe_load(study.file.read_text())
     content |= {"protocol": "paper", "evaluation": {"folds": 2, "survival_models": ["CoxPH"]}}

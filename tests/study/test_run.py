@@ -131,14 +131,6 @@ def test_killed_in_every_stage_it_ends_like_an_undisturbed_run_and_redoes_nothin
     assert not list(study.output.rglob(".partial-*")), "a killed write left debris"
 
 
-def test_two_workers_give_the_same_result_as_one(undisturbed: Study, study: Study) -> None:
-    content = study.file.read_text().replace("workers: 1", "workers: 2")
-    study.file.write_text(content)
-    assert start(study).wait() == 0
-    for name in RESULTS:
-        assert (study.output / name).read_bytes() == (undisturbed.output / name).read_bytes(), name
-
-
 def test_three_broken_subjects_are_listed_and_the_rest_give_a_result(study: Study, sparra: Sparra) -> None:
     rows = study.rows("images.csv")
     for subject in ("SIM-0002", "SIM-0005"):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sparra.bags.preview import Preview
-from sparra.files import atomic_path
+from sparra.files import PNG_COMPRESSION, atomic_path
 from sparra.maps.label import MapLabel
 from sparra.maps.scores import ImageScores
 from sparra.pathology.slide import Slide
@@ -106,7 +106,7 @@ def write_gallery(
         draw.text((GAP_PX, top), line, fill=(170, 0, 0) if label.verdict == "failed" else (60, 60, 60), font=small)
         top += LINE_PX
     with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        sheet.save(temporary, format="PNG", compress_level=PNG_COMPRESSION)
 
 
 def _wrapped(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> list[str]:

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sparra.bags.preview import Preview
-from sparra.files import atomic_path
+from sparra.files import PNG_COMPRESSION, atomic_path
 from sparra.maps.label import MapLabel
 from sparra.maps.paint import paint
 from sparra.maps.scores import ImageScores
@@ -52,4 +52,5 @@ def write_overlay(path: Path, scores: ImageScores, preview: Preview, label: MapL
     for key, value in label.describe(scores).items():
         text.add_itxt(key, str(value))
     with atomic_path(path) as temporary:
-        Image.fromarray(overlay(scores, preview)).save(temporary, format="PNG", pnginfo=text)
+        picture = Image.fromarray(overlay(scores, preview))
+        picture.save(temporary, format="PNG", pnginfo=text, compress_level=PNG_COMPRESSION)

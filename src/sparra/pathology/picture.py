@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from shapely.geometry import MultiPolygon
 
 from sparra.bags.preview import Preview
-from sparra.files import atomic_path
+from sparra.files import PNG_COMPRESSION, atomic_path
 from sparra.pathology.geojson import COLOURS
 from sparra.pathology.tiles import TileGrid
 from sparra.pathology.tissue import Tissue
@@ -44,7 +44,7 @@ def draw_tissue(path: Path, preview: Preview, tissue: Tissue, grid: TileGrid) ->
     for name, outline in tissue.classes().items():
         _draw_outline(draw, outline, mpp, COLOURS[name])
     with atomic_path(path) as temporary:
-        picture.save(temporary)
+        picture.save(temporary, compress_level=PNG_COMPRESSION)
 
 
 def _tiles_mask(grid: TileGrid, shape: tuple[int, ...], mpp: float) -> NDArray[np.bool_]:
@@ -88,7 +88,7 @@ def contact_sheets(folder: Path, pictures: Sequence[tuple[str, Path]]) -> dict[P
 def write_contact_sheet(path: Path, pictures: Sequence[tuple[str, Path]]) -> None:
     """Write slides' pictures side by side, each under its caption."""
     with atomic_path(path) as temporary:
-        _sheet(pictures).save(temporary)
+        _sheet(pictures).save(temporary, compress_level=PNG_COMPRESSION)
 
 
 def _sheet(pictures: Sequence[tuple[str, Path]]) -> Image.Image:

@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sparra.files import PNG_COMPRESSION
+
 # Okabe & Ito's palette, told apart by colour-blind readers; SPARRA has the page's accent.
 AGGREGATOR_COLOURS: Mapping[str, str] = {"mean": "#8c8c8c", "abmil": "#e69f00", "sparra": "#0072b2"}
 OTHER_COLOURS = ("#d55e00", "#56b4e9", "#009e73")
@@ -57,6 +59,7 @@ class Picture:
 def picture(figure: Figure, alt: str, caption: str) -> Picture:
     """Render a figure at twice the screen's resolution and embed it."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None})
+    options = {"compress_level": PNG_COMPRESSION}
+    figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None}, pil_kwargs=options)
     source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(source, alt, caption, round(figure.get_figwidth() * 96))
