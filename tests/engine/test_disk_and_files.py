@@ -46,9 +46,7 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
 
 
 @pytest.mark.skipif(disk_error() is not None, reason=disk_error() or "")
-@pytest.mark.parametrize(
-    "sizes", [("300k", "64m"), pytest.param(("20k", "500k", "64m"), marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("sizes", [("300k", "64m"), pytest.param(("20k", "500k", "64m"), marks=pytest.mark.slow)])
 def test_a_study_whose_disk_fills_up_says_so_and_goes_on_when_there_is_space(
     undisturbed: BagStudy, tmp_path: Path, small_disk: tuple[Path, Resize], sizes: tuple[str, ...]
 ) -> None:
