@@ -77,6 +77,14 @@ def test_a_bad_annotation_is_told(tmp_path: Path, content: str, words: str) -> N
         read_geojson(path, (0.25, 0.25), (2000, 2000))
 
 
+def test_a_feature_that_lies_nowhere_is_passed_over(tmp_path: Path) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]}
+    features = [{"type": "Feature", "geometry": geometry, "properties": {}} for geometry in (None, square)]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps(features))
+    assert read_geojson(path, (1.0, 1.0), (100, 100)).area == 100
+
+
 def test_what_is_written_gives_the_same_tiles_and_an_edit_gives_others(
     write_slide: WriteSlide, paint_tissue: PaintTissue, tmp_path: Path
 ) -> None:

@@ -79,6 +79,8 @@ def read_geojson(path: Path, mpp: tuple[float, float], dimensions: tuple[int, in
     taken: list[Any] = []
     left_out: list[Any] = []
     for feature in _features(path):
+        if feature.get("geometry", feature) is None:
+            continue  # GeoJSON's way to say that a feature lies nowhere
         geometry = _geometry(feature, path)
         (left_out if _class_name(feature).endswith(IGNORED) else taken).append(geometry)
     tissue = as_areas(taken)
