@@ -85,6 +85,18 @@ def test_a_feature_that_lies_nowhere_is_passed_over(tmp_path: Path) -> None:
     assert read_geojson(path, (1.0, 1.0), (100, 100)).area == 100
 
 
+def test_tissue_that_is_all_ignored_is_told(tmp_path: Path) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]}
+    features = [
+        {"type": "Feature", "geometry": square, "properties": {"classification": {"name": name}}}
+        for name in ("Tumor", "Ignore*")
+    ]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps(features))
+    with pytest.raises(UserError, match="all of the annotated tissue is taken away"):
+        read_geojson(path, (1.0, 1.0), (100, 100))
+
+
 def test_what_is_written_gives_the_same_tiles_and_an_edit_gives_others(
     write_slide: WriteSlide, paint_tissue: PaintTissue, tmp_path: Path
 ) -> None:

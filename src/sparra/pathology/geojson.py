@@ -89,6 +89,9 @@ def read_geojson(path: Path, mpp: tuple[float, float], dimensions: tuple[int, in
         raise UserError(what, where=path, mend=f"Draw one in QuPath, of no class that ends in '{IGNORED}'")
     if left_out:
         tissue = as_areas([tissue.difference(as_areas(left_out))])
+        if tissue.is_empty:
+            what = f"all of the annotated tissue is taken away by areas of a class that ends in '{IGNORED}'"
+            raise UserError(what, where=path, mend="Make those areas smaller in QuPath, or change their class")
     on_slide = as_areas([tissue.intersection(shapely.box(0, 0, *dimensions))])
     if on_slide.is_empty:
         what = f"the annotation lies outside the slide of {dimensions[0]} × {dimensions[1]} pixels"
