@@ -82,7 +82,8 @@ def read_geojson(path: Path, mpp: tuple[float, float], dimensions: tuple[int, in
         if feature.get("geometry", feature) is None:
             continue  # GeoJSON's way to say that a feature lies nowhere
         geometry = _geometry(feature, path)
-        (left_out if _class_name(feature).endswith(IGNORED) else taken).append(geometry)
+        # Its polygons one by one: those of an invalid MultiPolygon that lie in each other would become holes.
+        (left_out if _class_name(feature).endswith(IGNORED) else taken).extend(shapely.get_parts(geometry))
     tissue = as_areas(taken)
     if tissue.is_empty:
         what = "the annotation holds no area of tissue"
