@@ -27,7 +27,7 @@ def write_ome(path: Path, picture: np.ndarray, size: float, unit: str, levels: i
             writer.write(picture, subfiletype=1, metadata=None, **options)
 
 
-@pytest.mark.parametrize(("size", "unit"), [(MPP, "µm"), (MPP / 1000, "mm"), (MPP * 1000, "nm")])
+@pytest.mark.parametrize(("size", "unit"), [(MPP, "µm"), (MPP, "\u03bcm"), (MPP / 1000, "mm"), (MPP * 1000, "nm")])
 def test_resolution_levels_and_pixels(tmp_path: Path, size: float, unit: str) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (900, 1300, 3), dtype=np.uint8)
     path = tmp_path / "slide.ome.tif"

@@ -29,7 +29,8 @@ from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
 LARGEST_PIECE_PX = 64 << 20
 LARGEST_ASPECT_CHANGE = 0.05
-UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+# Of the two letters for micro, the Greek one is written too.
+UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # inch, centimetre
 RGB, YCBCR = 2, 6
 OLD_JPEG, JPEG = 6, 7
