@@ -38,7 +38,7 @@ APERIO_YCBCR_JPEG2000 = 33003
 
 
 class WrongPixels(UserError):
-    """The pixels are no 8-bit RGB, which no other decoder mends."""
+    """The pixels are no 8-bit RGB, or OME-XML tells of several planes, which no other decoder mends."""
 
 
 class TiffDecoder:
@@ -161,7 +161,7 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
     if not file.pages or not file.series:
         raise UserError("the file holds no picture", where=path, mend=COPY_AGAIN)
     series = file.series[0]
-    _require_one_plane(series, path)
+    _require_one_plane(series, WrongPixels if file.is_ome else UserError, path)
     pages = [level.keyframe for level in series.levels]
     full = pages[0]
     for page in pages:
@@ -171,13 +171,13 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
     return sorted(kept, key=lambda page: -page.imagewidth)
 
 
-def _require_one_plane(series: Any, path: Path) -> None:
+def _require_one_plane(series: Any, error: type[UserError], path: Path) -> None:
     planes = {name: size for name, size in zip(series.axes, series.shape, strict=True) if size > 1}
     others = {name: size for name, size in planes.items() if name not in "YXS"}
     if others:
         held = " × ".join(f"{size} {_AXES.get(name, name)}" for name, size in others.items())
         what = f"the file holds {held} and not one picture in RGB colour"
-        raise UserError(what, where=path, mend=CONVERT)
+        raise error(what, where=path, mend=CONVERT)
 
 
 _AXES = {"C": "separate channels", "Z": "focal planes", "T": "time points", "I": "pictures", "Q": "pictures"}
