@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from sparra.pathology.decoders.by_tifffile import _of_ome
 from sparra.pathology.extract import extract_slide
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
@@ -41,6 +42,32 @@ def test_resolution_levels_and_pixels(tmp_path: Path, size: float, unit: str) ->
         assert np.array_equal(slide.read_um(100 * MPP, 300 * MPP, 256 * MPP, 256), picture[300:556, 100:356])
         from_level = slide.read_um(64 * MPP, 128 * MPP, 512 * MPP, 256)
     assert np.array_equal(from_level, halved(picture)[64:320, 32:288])
+
+
+@pytest.mark.parametrize("overview_first", [True, False])
+def test_the_slide_is_the_largest_picture(tmp_path: Path, overview_first: bool) -> None:
+    slide_picture, overview = (np.full((side, side, 3), side % 256, np.uint8) for side in (700, 300))
+    path = tmp_path / "slide.ome.tif"
+    pictures = [(overview, 8.0), (slide_picture, MPP)]
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for picture, mpp in pictures if overview_first else pictures[::-1]:
+            metadata = {"axes": "YXS", "PhysicalSizeX": mpp, "PhysicalSizeY": mpp}
+            writer.write(picture, photometric="rgb", tile=(256, 256), metadata=metadata)
+    with Slide(path) as slide:
+        assert slide.dimensions == (700, 700)
+        assert slide.resolution.x == pytest.approx(MPP)
+        assert (slide.read_um(0, 0, 64 * MPP, 64) == 700 % 256).all()
+
+
+def test_the_objective_is_the_pictures_own() -> None:
+    objectives = "".join(f'<Objective ID="O:{x}" NominalMagnification="{x}"/>' for x in (2, 40))
+    images = "".join(
+        f'<Image><ObjectiveSettings ID="O:{x}"/><Pixels SizeX="{side}" SizeY="9"/></Image>'
+        for side, x in ((5, 2), (8, 40))
+    )
+    xml = f'<OME xmlns="http://ome"><Instrument>{objectives}</Instrument>{images}</OME>'
+    assert [_of_ome(xml, (side, 9)) for side in (5, 8, 7)] == [(None, 2.0), (None, 40.0), (None, 2.0)]
+    assert _of_ome('<OME xmlns="http://ome"/>', (1, 1)) == (None, None)
 
 
 def test_tissue_to_tiles(tmp_path: Path, paint_tissue: PaintTissue) -> None:

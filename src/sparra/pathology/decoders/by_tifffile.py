@@ -160,7 +160,7 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
     """Return the page of each level, the largest first, all of them complete and of a kind that is read."""
     if not file.pages or not file.series:
         raise UserError("the file holds no picture", where=path, mend=COPY_AGAIN)
-    series = file.series[0]
+    series = _slide_in(file)
     _require_one_plane(series, WrongPixels if file.is_ome else UserError, path)
     pages = [level.keyframe for level in series.levels]
     full = pages[0]
@@ -169,6 +169,13 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
         _require_whole(page, file.filehandle.size, path)
     kept = [page for page in pages if _same_aspect(page, full)]
     return sorted(kept, key=lambda page: -page.imagewidth)
+
+
+def _slide_in(file: tifffile.TiffFile) -> Any:
+    """Return the slide itself: of OME's pictures the largest, as scanners put label and overview before it."""
+    if not file.is_ome:
+        return file.series[0]
+    return max(file.series, key=lambda series: series.keyframe.imagewidth * series.keyframe.imagelength)
 
 
 def _require_one_plane(series: Any, error: type[UserError], path: Path) -> None:
@@ -250,7 +257,7 @@ def _same_aspect(page: Any, full: Any) -> bool:
 def _header(file: tifffile.TiffFile, page: Any) -> Header:
     """Read the resolution: OME-XML first, then Aperio's text, then the resolution tags."""
     text = file.ome_metadata if file.is_ome else None
-    mpp, power = _of_ome(text) if text else (None, None)
+    mpp, power = _of_ome(text, (page.imagewidth, page.imagelength)) if text else (None, None)
     fields = dict(_text_fields(page.description or ""))
     if mpp is None and (value := as_number(fields.get("MPP"))):
         mpp = (value, value)
@@ -281,14 +288,18 @@ def mpp_of_tags(page: Any) -> tuple[float, float] | None:
     return pixels[0], pixels[1]
 
 
-def _of_ome(xml: str) -> tuple[tuple[float, float] | None, float | None]:
-    """Return µm per pixel and objective power of an OME-XML header."""
+def _of_ome(xml: str, size: tuple[int, int]) -> tuple[tuple[float, float] | None, float | None]:
+    """Return µm per pixel and objective power by an OME-XML header of its picture of `size` (width, height)."""
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return None, None
-    pixels, objective = root.find(".//{*}Image/{*}Pixels"), root.find(".//{*}Objective")
-    power = as_number(objective.get("NominalMagnification")) if objective is not None else None
+    images = root.findall(".//{*}Image")
+    image = next((image for image in images if _size_of(image) == size), images[0] if images else root)
+    used, objectives = image.find("{*}ObjectiveSettings"), root.findall(".//{*}Objective")
+    named = [objective for objective in objectives if used is not None and objective.get("ID") == used.get("ID")]
+    power = next((as_number(objective.get("NominalMagnification")) for objective in named or objectives), None)
+    pixels = image.find("{*}Pixels")
     if pixels is None:
         return None, power
     sizes = []
@@ -298,3 +309,9 @@ def _of_ome(xml: str) -> tuple[tuple[float, float] | None, float | None]:
         sizes.append(value * scale if value and scale else None)
     x, y = sizes
     return ((x, y) if x and y else None), power
+
+
+def _size_of(image: ElementTree.Element) -> tuple[float | None, float | None]:
+    """Return (width, height) in pixels of a picture of an OME-XML header."""
+    pixels = image.find("{*}Pixels")
+    return (None, None) if pixels is None else (as_number(pixels.get("SizeX")), as_number(pixels.get("SizeY")))
