@@ -153,6 +153,9 @@ def _require_readable(data: Any, path: Path) -> None:
     syntax = data.file_meta.TransferSyntaxUID
     if data.get("SamplesPerPixel") != 3 or data.get("BitsAllocated") != 8:
         raise UserError("the DICOM slide is not in 8-bit RGB colour", where=path, mend=CONVERT)
+    planes = int(data.get("TotalPixelMatrixFocalPlanes") or 1)
+    if planes > 1:
+        raise UserError(f"the file holds {planes} focal planes and not one picture in RGB colour", path, CONVERT)
     if syntax not in (JPEGBaseline8Bit, *JPEG_2000, *NATIVE) or (syntax in NATIVE and data.get("PlanarConfiguration")):
         raise UserError(f"the DICOM slide is compressed in a way that is not read ({syntax.name})", path, CONVERT)
 
@@ -170,6 +173,9 @@ def _level(path: Path, data: Any, spans: list[tuple[int, int]]) -> _Level:
             ): frame
             for frame, place in enumerate(places)
         }
+        if len(frame_at) < len(places):
+            what = f"{len(places)} frames lie at {len(frame_at)} places, as in a focal stack, and not in one picture"
+            raise UserError(what, where=path, mend=CONVERT)
     else:
         frame_at = {divmod(frame, across): frame for frame in range(across * down)}
     if max(frame_at.values(), default=0) >= len(spans):
