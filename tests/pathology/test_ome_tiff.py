@@ -1,5 +1,6 @@
 """OME-TIFF: the resolution in the OME-XML, whatever its unit, and levels in sub-resolutions."""
 
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,29 @@ def test_the_slide_is_the_largest_picture(tmp_path: Path, overview_first: bool) 
         assert slide.dimensions == (700, 700)
         assert slide.resolution.x == pytest.approx(MPP)
         assert (slide.read_um(0, 0, 64 * MPP, 64) == 700 % 256).all()
+
+
+def test_a_file_of_a_set_shows_its_own_picture(tmp_path: Path) -> None:
+    """Bio-Formats writes a set of files, in each of which OME-XML tells of all."""
+    sides, names, ids = (700, 300), ("a.ome.tif", "b.ome.tif"), [f"urn:uuid:{uuid.UUID(int=n)}" for n in (1, 2)]
+    images = "".join(
+        f'<Image ID="Image:{n}"><Pixels ID="Pixels:{n}" DimensionOrder="XYCZT" Type="uint8" SizeX="{side}" '
+        f'SizeY="{side}" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="0.{n + 1}" PhysicalSizeY="0.{n + 1}">'
+        f'<Channel ID="Channel:{n}" SamplesPerPixel="3"/>'
+        f'<TiffData IFD="0" PlaneCount="1"><UUID FileName="{names[n]}">{ids[n]}</UUID></TiffData></Pixels></Image>'
+        for n, side in enumerate(sides)
+    )
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    for n, side in enumerate(sides):
+        picture = np.full((side, side, 3), 100 + n, np.uint8)
+        xml = f'<?xml version="1.0"?><OME xmlns="{schema}" UUID="{ids[n]}">{images}</OME>'
+        options: dict = {"photometric": "rgb", "tile": (256, 256), "metadata": None}
+        tifffile.imwrite(tmp_path / names[n], picture, description=xml, **options)
+    for n, side in enumerate(sides):
+        with Slide(tmp_path / names[n]) as slide:
+            assert slide.dimensions == (side, side)
+            assert slide.resolution.x == pytest.approx((n + 1) / 10)
+            assert (slide.read_um(0, 0, 6.4 * (n + 1), 64) == 100 + n).all()
 
 
 def test_the_objective_is_the_pictures_own() -> None:

@@ -160,7 +160,7 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
     """Return the page of each level, the largest first, all of them complete and of a kind that is read."""
     if not file.pages or not file.series:
         raise UserError("the file holds no picture", where=path, mend=COPY_AGAIN)
-    series = _slide_in(file)
+    series = _slide_in(file, path)
     _require_one_plane(series, WrongPixels if file.is_ome else UserError, path)
     pages = [level.keyframe for level in series.levels]
     full = pages[0]
@@ -171,11 +171,17 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
     return sorted(kept, key=lambda page: -page.imagewidth)
 
 
-def _slide_in(file: tifffile.TiffFile) -> Any:
-    """Return the slide itself: of OME's pictures the largest, as scanners put label and overview before it."""
+def _slide_in(file: tifffile.TiffFile, path: Path) -> Any:
+    """Return the slide itself: of OME's pictures the largest, as scanners put label and overview before it.
+
+    OME-XML may tell of pictures in other files, which are not looked at.
+    """
     if not file.is_ome:
         return file.series[0]
-    return max(file.series, key=lambda series: series.keyframe.imagewidth * series.keyframe.imagelength)
+    held = [series for series in file.series if series.keyframe.parent is file]
+    if not held:
+        raise WrongPixels("all of its OME-XML's pictures lie in other files", where=path, mend="Name one of those")
+    return max(held, key=lambda series: series.keyframe.imagewidth * series.keyframe.imagelength)
 
 
 def _require_one_plane(series: Any, error: type[UserError], path: Path) -> None:
