@@ -56,8 +56,13 @@ def pen_only(path: Path) -> None:
     tiff(path, picture)
 
 
-def ome(path: Path, picture: np.ndarray, axes: str) -> None:
-    tifffile.imwrite(path, picture, ome=True, metadata={"axes": axes, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5})
+def ome(path: Path, picture: np.ndarray, axes: str, **options: object) -> None:
+    metadata = {"axes": axes, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(path, picture, ome=True, metadata=metadata, **options)
+
+
+# OpenSlide opens tiled TIFF, and would show the first plane.
+TILED = {"tile": (256, 256)} | tags()
 
 
 def no_pages(path: Path) -> None:
@@ -109,6 +114,11 @@ BROKEN: dict[str, tuple[Break, str]] = {
     ),
     "fluorescence": (lambda p: ome(p, np.zeros((4, 300, 300), np.uint8), "CYX"), "4 separate channels"),
     "focal planes": (lambda p: ome(p, np.zeros((3, 300, 300, 3), np.uint8), "ZYXS"), "3 focal planes"),
+    "tiled channels": (
+        lambda p: ome(p, np.zeros((3, 300, 300), np.uint8), "CYX", photometric="minisblack", **TILED),
+        "3 separate channels",
+    ),
+    "tiled focal planes": (lambda p: ome(p, np.zeros((2, 300, 300, 3), np.uint8), "ZYXS", **TILED), "2 focal planes"),
     "no tissue": (lambda p: tiff(p, np.full((512, 512, 3), 244, np.uint8)), "no stained tissue"),
     "all black": (lambda p: tiff(p, np.zeros((512, 512, 3), np.uint8)), "no stained tissue"),
     "nothing but pen": (pen_only, "left out as pen"),

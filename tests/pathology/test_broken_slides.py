@@ -1,5 +1,7 @@
 """Every broken or odd slide ends in one clear line: a `UserError` that names the file and says what to do."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,19 @@ def test_a_broken_slide_is_one_clear_line(tmp_path: Path, name: str) -> None:
     assert str(path) in message
     assert "\n" not in message
     assert caught.value.mend
+
+
+def test_nothing_is_printed_beside_the_error(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tif"
+    tiff(path, tissue())
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + (len(content) + 999).to_bytes(4, "little") + content[8:])  # its first page is gone
+    script = (
+        "import sys, pathlib\nfrom sparra.errors import UserError\nfrom sparra.pathology.slide import check_slide\n"
+        "try:\n    check_slide(pathlib.Path(sys.argv[1]))\nexcept UserError:\n    print('told')"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("told\n", "")
 
 
 def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

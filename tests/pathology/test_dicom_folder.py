@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sparra.errors import UserError
 from sparra.pathology.decoders import _is_dicom, open_decoder
+
+from .dicom import write_dicom
 
 
 def dicom(path: Path) -> None:
@@ -28,3 +31,15 @@ def test_an_empty_level_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"the file is empty \(0 bytes\)") as caught:
         open_decoder(tmp_path)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_two_slides_are_not_taken_for_one(tmp_path: Path, sparse: bool) -> None:
+    picture = np.full((300, 500, 3), 100, np.uint8)
+    write_dicom(tmp_path / "a.dcm", [picture], series="1.2.3", sparse=sparse)
+    write_dicom(tmp_path / "label.dcm", [picture], series="1.2.4", ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])
+    assert open_decoder(tmp_path).level_dimensions == ((500, 300),)
+    write_dicom(tmp_path / "b.dcm", [picture], series="1.2.5", sparse=sparse)
+    with pytest.raises(UserError, match="the folder holds 2 slides"):
+        open_decoder(tmp_path)
+    assert open_decoder(tmp_path / "b.dcm").level_dimensions == ((500, 300),)

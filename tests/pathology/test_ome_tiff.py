@@ -1,11 +1,13 @@
 """OME-TIFF: the resolution in the OME-XML, whatever its unit, and levels in sub-resolutions."""
 
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from sparra.pathology.decoders.by_tifffile import _of_ome
 from sparra.pathology.extract import extract_slide
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import Slide
@@ -27,7 +29,7 @@ def write_ome(path: Path, picture: np.ndarray, size: float, unit: str, levels: i
             writer.write(picture, subfiletype=1, metadata=None, **options)
 
 
-@pytest.mark.parametrize(("size", "unit"), [(MPP, "µm"), (MPP / 1000, "mm"), (MPP * 1000, "nm")])
+@pytest.mark.parametrize(("size", "unit"), [(MPP, "µm"), (MPP, "\u03bcm"), (MPP / 1000, "mm"), (MPP * 1000, "nm")])
 def test_resolution_levels_and_pixels(tmp_path: Path, size: float, unit: str) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (900, 1300, 3), dtype=np.uint8)
     path = tmp_path / "slide.ome.tif"
@@ -41,6 +43,55 @@ def test_resolution_levels_and_pixels(tmp_path: Path, size: float, unit: str) ->
         assert np.array_equal(slide.read_um(100 * MPP, 300 * MPP, 256 * MPP, 256), picture[300:556, 100:356])
         from_level = slide.read_um(64 * MPP, 128 * MPP, 512 * MPP, 256)
     assert np.array_equal(from_level, halved(picture)[64:320, 32:288])
+
+
+@pytest.mark.parametrize("overview_first", [True, False])
+def test_the_slide_is_the_largest_picture(tmp_path: Path, overview_first: bool) -> None:
+    slide_picture, overview = (np.full((side, side, 3), side % 256, np.uint8) for side in (700, 300))
+    path = tmp_path / "slide.ome.tif"
+    pictures = [(overview, 8.0), (slide_picture, MPP)]
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for picture, mpp in pictures if overview_first else pictures[::-1]:
+            metadata = {"axes": "YXS", "PhysicalSizeX": mpp, "PhysicalSizeY": mpp}
+            writer.write(picture, photometric="rgb", tile=(256, 256), metadata=metadata)
+    with Slide(path) as slide:
+        assert slide.dimensions == (700, 700)
+        assert slide.resolution.x == pytest.approx(MPP)
+        assert (slide.read_um(0, 0, 64 * MPP, 64) == 700 % 256).all()
+
+
+def test_a_file_of_a_set_shows_its_own_picture(tmp_path: Path) -> None:
+    """Bio-Formats writes a set of files, in each of which OME-XML tells of all."""
+    sides, names, ids = (700, 300), ("a.ome.tif", "b.ome.tif"), [f"urn:uuid:{uuid.UUID(int=n)}" for n in (1, 2)]
+    images = "".join(
+        f'<Image ID="Image:{n}"><Pixels ID="Pixels:{n}" DimensionOrder="XYCZT" Type="uint8" SizeX="{side}" '
+        f'SizeY="{side}" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="0.{n + 1}" PhysicalSizeY="0.{n + 1}">'
+        f'<Channel ID="Channel:{n}" SamplesPerPixel="3"/>'
+        f'<TiffData IFD="0" PlaneCount="1"><UUID FileName="{names[n]}">{ids[n]}</UUID></TiffData></Pixels></Image>'
+        for n, side in enumerate(sides)
+    )
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    for n, side in enumerate(sides):
+        picture = np.full((side, side, 3), 100 + n, np.uint8)
+        xml = f'<?xml version="1.0"?><OME xmlns="{schema}" UUID="{ids[n]}">{images}</OME>'
+        options: dict = {"photometric": "rgb", "tile": (256, 256), "metadata": None}
+        tifffile.imwrite(tmp_path / names[n], picture, description=xml, **options)
+    for n, side in enumerate(sides):
+        with Slide(tmp_path / names[n]) as slide:
+            assert slide.dimensions == (side, side)
+            assert slide.resolution.x == pytest.approx((n + 1) / 10)
+            assert (slide.read_um(0, 0, 6.4 * (n + 1), 64) == 100 + n).all()
+
+
+def test_the_objective_is_the_pictures_own() -> None:
+    objectives = "".join(f'<Objective ID="O:{x}" NominalMagnification="{x}"/>' for x in (2, 40))
+    images = "".join(
+        f'<Image><ObjectiveSettings ID="O:{x}"/><Pixels SizeX="{side}" SizeY="9"/></Image>'
+        for side, x in ((5, 2), (8, 40))
+    )
+    xml = f'<OME xmlns="http://ome"><Instrument>{objectives}</Instrument>{images}</OME>'
+    assert [_of_ome(xml, (side, 9)) for side in (5, 8, 7)] == [(None, 2.0), (None, 40.0), (None, 2.0)]
+    assert _of_ome('<OME xmlns="http://ome"/>', (1, 1)) == (None, None)
 
 
 def test_tissue_to_tiles(tmp_path: Path, paint_tissue: PaintTissue) -> None:

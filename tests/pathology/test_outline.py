@@ -77,6 +77,33 @@ def test_a_bad_annotation_is_told(tmp_path: Path, content: str, words: str) -> N
         read_geojson(path, (0.25, 0.25), (2000, 2000))
 
 
+def test_a_feature_that_lies_nowhere_is_passed_over(tmp_path: Path) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]}
+    features = [{"type": "Feature", "geometry": geometry, "properties": {}} for geometry in (None, square)]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps(features))
+    assert read_geojson(path, (1.0, 1.0), (100, 100)).area == 100
+
+
+def test_tissue_that_is_all_ignored_is_told(tmp_path: Path) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]}
+    features = [
+        {"type": "Feature", "geometry": square, "properties": {"classification": {"name": name}}}
+        for name in ("Tumor", "Ignore*")
+    ]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps(features))
+    with pytest.raises(UserError, match="all of the annotated tissue is taken away"):
+        read_geojson(path, (1.0, 1.0), (100, 100))
+
+
+def test_polygons_of_one_annotation_that_lie_in_each_other_are_united(tmp_path: Path) -> None:
+    squares = [[[[0, 0], [side, 0], [side, side], [0, side], [0, 0]]] for side in (10, 6)]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "MultiPolygon", "coordinates": squares}))
+    assert read_geojson(path, (1.0, 1.0), (100, 100)).area == 100
+
+
 def test_what_is_written_gives_the_same_tiles_and_an_edit_gives_others(
     write_slide: WriteSlide, paint_tissue: PaintTissue, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Tissue that someone else has outlined: GeoJSON from QuPath, or a mask as a picture."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,25 @@ def annotation_in(folder: Path | None, slide: Path) -> Path | None:
     names = (slide.name, slide.stem, slide.stem.removesuffix(".ome"))
     candidates = (folder / f"{name}{suffix}" for name in dict.fromkeys(names) for suffix in (*GEOJSON, *PICTURES))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def check_folder(folder: Path | None, slides: Iterable[Path]) -> None:
+    """Check that a folder of annotations exists and, if it holds any, that one of them is of one of the slides.
+
+    Raises
+    ------
+    UserError
+        If all slides would be segmented as if there were no such folder.
+    """
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise UserError("the folder of outlines does not exist", folder, "Correct 'slide.tissue_folder' in study.yaml")
+    slides = list(slides)
+    held = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (*GEOJSON, *PICTURES))
+    if held and slides and not any(annotation_in(folder, slide) for slide in slides):
+        what = f"no outline in the folder is named like a slide: '{held[0]}' is there, '{slides[0].name}' a slide"
+        raise UserError(what, folder, f"Name it '{slides[0].stem}.geojson'")
 
 
 def check_annotation(path: Path) -> None:

@@ -79,14 +79,20 @@ def read_geojson(path: Path, mpp: tuple[float, float], dimensions: tuple[int, in
     taken: list[Any] = []
     left_out: list[Any] = []
     for feature in _features(path):
+        if feature.get("geometry", feature) is None:
+            continue  # GeoJSON's way to say that a feature lies nowhere
         geometry = _geometry(feature, path)
-        (left_out if _class_name(feature).endswith(IGNORED) else taken).append(geometry)
+        # Its polygons one by one: those of an invalid MultiPolygon that lie in each other would become holes.
+        (left_out if _class_name(feature).endswith(IGNORED) else taken).extend(shapely.get_parts(geometry))
     tissue = as_areas(taken)
     if tissue.is_empty:
         what = "the annotation holds no area of tissue"
         raise UserError(what, where=path, mend=f"Draw one in QuPath, of no class that ends in '{IGNORED}'")
     if left_out:
         tissue = as_areas([tissue.difference(as_areas(left_out))])
+        if tissue.is_empty:
+            what = f"all of the annotated tissue is taken away by areas of a class that ends in '{IGNORED}'"
+            raise UserError(what, where=path, mend="Make those areas smaller in QuPath, or change their class")
     on_slide = as_areas([tissue.intersection(shapely.box(0, 0, *dimensions))])
     if on_slide.is_empty:
         what = f"the annotation lies outside the slide of {dimensions[0]} × {dimensions[1]} pixels"

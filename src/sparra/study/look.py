@@ -7,6 +7,7 @@ from sparra.bags.readers import is_bag_file
 from sparra.cohort.tables import ImageRecord
 from sparra.engine.work import Outcome
 from sparra.errors import UserError
+from sparra.pathology.annotation import check_folder
 from sparra.study.images import check_image
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, outcomes_of
@@ -27,8 +28,16 @@ class Looks:
         self._found: dict[tuple[str, int], Outcome] = {}
 
     def ahead(self, images: Sequence[ImageRecord], track: Track) -> Sequence[ImageRecord]:
-        """Look at all images, and return them."""
+        """Look at all images, and return them.
+
+        Raises
+        ------
+        UserError
+            If the folder of outlines is absent, or holds those of other slides.
+        """
         settings = self.settings
+        slides = [image for image in images if image.modality == "slide" and not is_bag_file(image.path)]
+        check_folder(settings.slide.tissue_folder, [slide.path for slide in slides if slide.mask is None])
         new = [image for image in images if not self._is_stored(image)]
         items = [
             Item(image.subject_id, str(image.path), (image, settings.ct, settings.slide, settings.bags))

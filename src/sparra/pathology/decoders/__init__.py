@@ -7,7 +7,7 @@ import openslide
 from sparra.errors import UserError
 from sparra.pathology.decoders.base import COPY_AGAIN, Decoder, Header, Region, reason_of
 from sparra.pathology.decoders.by_openslide import OpenSlideDecoder
-from sparra.pathology.decoders.by_pydicom import DicomDecoder
+from sparra.pathology.decoders.by_pydicom import DicomDecoder, require_one_slide
 from sparra.pathology.decoders.by_tifffile import TiffDecoder, WrongPixels
 
 __all__ = ["Decoder", "Header", "Region", "open_decoder"]
@@ -91,6 +91,7 @@ def _open_dicom_folder(folder: Path) -> Decoder:
     if not files:
         what, mend = "this is a folder without DICOM files, not a slide", "Name the slide's file in images.csv"
         raise UserError(what, where=folder, mend=mend)
+    require_one_slide(files, folder)
     for file in files:
         try:
             return OpenSlideDecoder(file)  # It finds the other levels by itself.

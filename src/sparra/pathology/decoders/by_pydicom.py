@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import parse_basic_offsets, parse_fragments
+from pydicom.filereader import read_partial
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRLittleEndian,
@@ -33,6 +34,7 @@ from sparra.pathology.decoders.base import (
 from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+SERIES = 0x0020000E
 NOT_THE_SLIDE = {"LABEL", "OVERVIEW", "THUMBNAIL"}
 # Border frames looked at for their order, and the largest spread of padding in grey levels.
 ORDER_FRAMES, FLAT_PADDING = 8, 3.0
@@ -114,6 +116,34 @@ class DicomDecoder:
             raise damaged(error, matrix.path) from None
 
 
+def require_one_slide(files: list[Path], folder: Path) -> None:
+    """Refuse whole-slide files of several series, each of which is a slide of its own.
+
+    Raises
+    ------
+    UserError
+        If there are several.
+    """
+    found = {series for file in files if (series := _series_of(file)) is not None}
+    if len(found) > 1:
+        what = f"the folder holds {len(found)} slides (series of DICOM files)"
+        raise UserError(what, where=folder, mend="Give each slide a folder of its own, or name one of its files")
+
+
+def _series_of(path: Path) -> str | None:
+    """Return the series that a whole-slide file belongs to; None of labels, overviews and other kinds of file."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = read_partial(file, stop_when=lambda tag, *_: tag > SERIES)
+    except Exception:  # pydicom raises whatever the bytes lead to; who reads the file tells of it
+        return None
+    if data.get("SOPClassUID") != WHOLE_SLIDE or NOT_THE_SLIDE & set(data.get("ImageType") or ()):
+        return None
+    series = data.get("SeriesInstanceUID")
+    return None if series is None else str(series)
+
+
 def _pixels(content: bytes, matrix: _Level, room: MakeRoom = new_pixels) -> NDArray[np.uint8]:
     if matrix.syntax == JPEGBaseline8Bit:
         # Headers call the colours RGB where the JPEG holds YCbCr; then the JPEG's own markers count.
@@ -153,6 +183,9 @@ def _require_readable(data: Any, path: Path) -> None:
     syntax = data.file_meta.TransferSyntaxUID
     if data.get("SamplesPerPixel") != 3 or data.get("BitsAllocated") != 8:
         raise UserError("the DICOM slide is not in 8-bit RGB colour", where=path, mend=CONVERT)
+    planes = int(data.get("TotalPixelMatrixFocalPlanes") or 1)
+    if planes > 1:
+        raise UserError(f"the file holds {planes} focal planes and not one picture in RGB colour", path, CONVERT)
     if syntax not in (JPEGBaseline8Bit, *JPEG_2000, *NATIVE) or (syntax in NATIVE and data.get("PlanarConfiguration")):
         raise UserError(f"the DICOM slide is compressed in a way that is not read ({syntax.name})", path, CONVERT)
 
@@ -170,6 +203,9 @@ def _level(path: Path, data: Any, spans: list[tuple[int, int]]) -> _Level:
             ): frame
             for frame, place in enumerate(places)
         }
+        if len(frame_at) < len(places):
+            what = f"{len(places)} frames lie at {len(frame_at)} places, as in a focal stack, and not in one picture"
+            raise UserError(what, where=path, mend=CONVERT)
     else:
         frame_at = {divmod(frame, across): frame for frame in range(across * down)}
     if max(frame_at.values(), default=0) >= len(spans):

@@ -3,6 +3,7 @@
 The pixels equal OpenSlide's; a region takes a fifth of the time, since nothing is composed in between.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,9 +28,14 @@ from sparra.pathology.decoders.base import (
 )
 from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
+# What tifffile remarks on a broken file names no file, and comes beside the one sentence that does; who sets up
+# logging still gets it.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 LARGEST_PIECE_PX = 64 << 20
 LARGEST_ASPECT_CHANGE = 0.05
-UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+# Of the two letters for micro, the Greek one is written too.
+UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # inch, centimetre
 RGB, YCBCR = 2, 6
 OLD_JPEG, JPEG = 6, 7
@@ -37,7 +43,7 @@ APERIO_YCBCR_JPEG2000 = 33003
 
 
 class WrongPixels(UserError):
-    """The pixels are no 8-bit RGB, which no other decoder mends."""
+    """The pixels are no 8-bit RGB, or OME-XML tells of several planes, which no other decoder mends."""
 
 
 class TiffDecoder:
@@ -159,8 +165,8 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
     """Return the page of each level, the largest first, all of them complete and of a kind that is read."""
     if not file.pages or not file.series:
         raise UserError("the file holds no picture", where=path, mend=COPY_AGAIN)
-    series = file.series[0]
-    _require_one_plane(series, path)
+    series = _slide_in(file, path)
+    _require_one_plane(series, WrongPixels if file.is_ome else UserError, path)
     pages = [level.keyframe for level in series.levels]
     full = pages[0]
     for page in pages:
@@ -170,13 +176,26 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
     return sorted(kept, key=lambda page: -page.imagewidth)
 
 
-def _require_one_plane(series: Any, path: Path) -> None:
+def _slide_in(file: tifffile.TiffFile, path: Path) -> Any:
+    """Return the slide itself: of OME's pictures the largest, as scanners put label and overview before it.
+
+    OME-XML may tell of pictures in other files, which are not looked at.
+    """
+    if not file.is_ome:
+        return file.series[0]
+    held = [series for series in file.series if series.keyframe.parent is file]
+    if not held:
+        raise WrongPixels("all of its OME-XML's pictures lie in other files", where=path, mend="Name one of those")
+    return max(held, key=lambda series: series.keyframe.imagewidth * series.keyframe.imagelength)
+
+
+def _require_one_plane(series: Any, error: type[UserError], path: Path) -> None:
     planes = {name: size for name, size in zip(series.axes, series.shape, strict=True) if size > 1}
     others = {name: size for name, size in planes.items() if name not in "YXS"}
     if others:
         held = " × ".join(f"{size} {_AXES.get(name, name)}" for name, size in others.items())
         what = f"the file holds {held} and not one picture in RGB colour"
-        raise UserError(what, where=path, mend=CONVERT)
+        raise error(what, where=path, mend=CONVERT)
 
 
 _AXES = {"C": "separate channels", "Z": "focal planes", "T": "time points", "I": "pictures", "Q": "pictures"}
@@ -249,7 +268,7 @@ def _same_aspect(page: Any, full: Any) -> bool:
 def _header(file: tifffile.TiffFile, page: Any) -> Header:
     """Read the resolution: OME-XML first, then Aperio's text, then the resolution tags."""
     text = file.ome_metadata if file.is_ome else None
-    mpp, power = _of_ome(text) if text else (None, None)
+    mpp, power = _of_ome(text, (page.imagewidth, page.imagelength)) if text else (None, None)
     fields = dict(_text_fields(page.description or ""))
     if mpp is None and (value := as_number(fields.get("MPP"))):
         mpp = (value, value)
@@ -280,14 +299,18 @@ def mpp_of_tags(page: Any) -> tuple[float, float] | None:
     return pixels[0], pixels[1]
 
 
-def _of_ome(xml: str) -> tuple[tuple[float, float] | None, float | None]:
-    """Return µm per pixel and objective power of an OME-XML header."""
+def _of_ome(xml: str, size: tuple[int, int]) -> tuple[tuple[float, float] | None, float | None]:
+    """Return µm per pixel and objective power by an OME-XML header of its picture of `size` (width, height)."""
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return None, None
-    pixels, objective = root.find(".//{*}Image/{*}Pixels"), root.find(".//{*}Objective")
-    power = as_number(objective.get("NominalMagnification")) if objective is not None else None
+    images = root.findall(".//{*}Image")
+    image = next((image for image in images if _size_of(image) == size), images[0] if images else root)
+    used, objectives = image.find("{*}ObjectiveSettings"), root.findall(".//{*}Objective")
+    named = [objective for objective in objectives if used is not None and objective.get("ID") == used.get("ID")]
+    power = next((as_number(objective.get("NominalMagnification")) for objective in named or objectives), None)
+    pixels = image.find("{*}Pixels")
     if pixels is None:
         return None, power
     sizes = []
@@ -297,3 +320,9 @@ def _of_ome(xml: str) -> tuple[tuple[float, float] | None, float | None]:
         sizes.append(value * scale if value and scale else None)
     x, y = sizes
     return ((x, y) if x and y else None), power
+
+
+def _size_of(image: ElementTree.Element) -> tuple[float | None, float | None]:
+    """Return (width, height) in pixels of a picture of an OME-XML header."""
+    pixels = image.find("{*}Pixels")
+    return (None, None) if pixels is None else (as_number(pixels.get("SizeX")), as_number(pixels.get("SizeY")))
