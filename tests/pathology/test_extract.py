@@ -146,6 +146,15 @@ def test_real_slide_without_mpp_and_a_dicom_that_openslide_refuses() -> None:
     assert len(bag) > 40
 
 
+def test_a_scan_coarser_than_its_tiles_is_noted(write_slide: WriteSlide, scene: np.ndarray) -> None:
+    path = write_slide(halved(halved(scene)), 1.0, 1)
+    notes = [
+        extract_slide(path, None, SETTINGS.model_copy(update={"mpp": mpp}))[0].provenance["notes"]
+        for mpp in (0.5, 0.8, 1.0)
+    ]
+    assert notes == [["scanned at 1 µm a pixel, so tiles of 0.5 µm are enlarged and show no more"], [], []]
+
+
 @pytest.mark.parametrize("factor", [1.0, 2.5, 7.03])
 def test_a_thumbnail_by_strips_is_that_of_the_whole(factor: float) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (611, 403, 3), dtype=np.uint8)

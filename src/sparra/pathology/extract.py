@@ -30,6 +30,8 @@ from sparra.pathology.tiles import TileGrid, place_tiles, read_tiles
 from sparra.pathology.tissue import Tissue, find_stain, outline_tissue
 
 LANCZOS_RADIUS, THUMBNAIL_ROWS = 3, 64
+# Scans called 20x have 0.4 to 0.6 µm a pixel; what lies further apart is another magnification.
+LARGEST_ENLARGEMENT = math.sqrt(2)
 
 
 def extract_slide(
@@ -87,6 +89,7 @@ def extract_slide(
         tile_mpp = settings.tile_um / settings.tile_px
         features = np.concatenate([encoder.encode(tiles, tile_mpp) for tiles in read_tiles(slide, grid, settings)])
         provenance = _provenance(entry.card, slide, tissue, grid, settings) | {"weights": weights_of(encoder)}
+        provenance["notes"] = _notes(slide.level_mpp(tile_mpp), tile_mpp)
     positions, tissue_fraction = grid.centres_um, grid.tissue_fraction
     if isinstance(encoder, SlideSummary):
         # One row for the whole slide, in the middle of its tiles.
@@ -179,6 +182,13 @@ def _require_tiles(tissue: Tissue, grid: TileGrid, settings: SlideSettings, path
             where=path,
             mend="Lower 'minimum_tissue' or 'tile_um'",
         )
+
+
+def _notes(level_mpp: float, tile_mpp: float) -> list[str]:
+    """Return what users must hear of: tiles that show no more than a coarser scan holds."""
+    if level_mpp <= LARGEST_ENLARGEMENT * tile_mpp:
+        return []
+    return [f"scanned at {level_mpp:.3g} µm a pixel, so tiles of {tile_mpp:.3g} µm are enlarged and show no more"]
 
 
 def _provenance(
