@@ -31,7 +31,7 @@ class Cohort:
         Ids of all subjects in the table.
     time_unit : str
     remarks : mapping of str to int
-        What the readers of imported bags remarked, and of how many bags.
+        What is to be known of imported bags and slides, and of how many.
     """
 
     subjects: tuple[Subject, ...]

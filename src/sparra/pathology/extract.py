@@ -89,7 +89,7 @@ def extract_slide(
         tile_mpp = settings.tile_um / settings.tile_px
         features = np.concatenate([encoder.encode(tiles, tile_mpp) for tiles in read_tiles(slide, grid, settings)])
         provenance = _provenance(entry.card, slide, tissue, grid, settings) | {"weights": weights_of(encoder)}
-        provenance["notes"] = _notes(slide.level_mpp(tile_mpp), tile_mpp)
+        provenance["notes"] = slide_notes(slide.level_mpp(tile_mpp), settings)
     positions, tissue_fraction = grid.centres_um, grid.tissue_fraction
     if isinstance(encoder, SlideSummary):
         # One row for the whole slide, in the middle of its tiles.
@@ -184,8 +184,9 @@ def _require_tiles(tissue: Tissue, grid: TileGrid, settings: SlideSettings, path
         )
 
 
-def _notes(level_mpp: float, tile_mpp: float) -> list[str]:
-    """Return what users must hear of: tiles that show no more than a coarser scan holds."""
+def slide_notes(level_mpp: float, settings: SlideSettings) -> list[str]:
+    """Return what users must hear of a slide read at `level_mpp`: that tiles show no more than a coarser scan holds."""
+    tile_mpp = settings.tile_um / settings.tile_px
     if level_mpp <= LARGEST_ENLARGEMENT * tile_mpp:
         return []
     return [f"scanned at {level_mpp:.3g} µm a pixel, so tiles of {tile_mpp:.3g} µm are enlarged and show no more"]

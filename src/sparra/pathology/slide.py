@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sparra.pathology.decoders import open_decoder
 from sparra.pathology.decoders.base import WHITE, Region, Room
 from sparra.pathology.resampling import SCALE_TOLERANCE, averaged, plan_axis, resample
-from sparra.pathology.resolution import MppPolicy, resolve_mpp
+from sparra.pathology.resolution import MppPolicy, Resolution, resolve_mpp
 
 # Source pixels along a side that one block of an overview may need, so that memory stays bounded.
 LARGEST_BLOCK_PX = 2048
@@ -212,7 +212,7 @@ class Slide:
         return Region(into, (read.corner[0] - outside[0] * factor[0], read.corner[1] - outside[1] * factor[1]))
 
 
-def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None = None) -> None:
+def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None = None) -> Resolution:
     """Check that a slide opens, has a resolution, and is whole; decodes a few tiles only.
 
     Parameters
@@ -223,6 +223,11 @@ def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None =
     policy : MppPolicy, optional
         What may stand in where neither the table nor the file says it.
 
+    Returns
+    -------
+    Resolution
+        Of level 0.
+
     Raises
     ------
     UserError
@@ -230,6 +235,7 @@ def check_slide(path: Path, mpp: float | None = None, policy: MppPolicy | None =
     """
     with Slide(path, mpp, policy) as slide:
         slide.check_readable()
+        return slide.resolution
 
 
 def _true_downsamples(sizes: tuple[tuple[int, int], ...]) -> list[float]:

@@ -9,7 +9,7 @@ from sparra.bags.readers import import_bag, is_bag_file, parts_of
 from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
 from sparra.pathology.annotation import annotation_in, check_annotation
-from sparra.pathology.extract import extract_slide
+from sparra.pathology.extract import extract_slide, slide_notes
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import check_slide
 from sparra.radiology.extract import extract_ct
@@ -20,15 +20,13 @@ from sparra.study.settings import BagsSettings
 from sparra.study.sidecar import begin, make_key, mark_done
 
 
-def check_image(
-    image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings
-) -> Mapping[str, Any] | None:
+def check_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: BagsSettings) -> Mapping[str, Any]:
     """Look at an image's header, or read its bag whole.
 
     Returns
     -------
-    mapping or None
-        The kind of features of a bag (`kind_of`); None for an image.
+    mapping
+        The kind of features of a bag (`kind_of`); of an image its ``notes`` alone.
 
     Raises
     ------
@@ -41,19 +39,19 @@ def check_image(
     if is_bag_file(image.path):
         return kind_of(import_bag(image.path, image.modality, image.mpp, bags.imports))
     if image.modality == "slide":
-        check_slide(image.path, image.mpp, slide.mpp_policy)
+        resolution = check_slide(image.path, image.mpp, slide.mpp_policy)
         if image.mask is not None:
             check_annotation(image.mask)
-    else:
-        check_ct(
-            image.path,
-            image.mask,
-            image.label or ct.label,
-            image.spacing_mm is not None,
-            series=image.series,
-            resample_mask=image.resample_mask or ct.resample_mask,
-        )
-    return None
+        return {"notes": slide_notes(max(resolution.x, resolution.y), slide)}
+    check_ct(
+        image.path,
+        image.mask,
+        image.label or ct.label,
+        image.spacing_mm is not None,
+        series=image.series,
+        resample_mask=image.resample_mask or ct.resample_mask,
+    )
+    return {"notes": []}
 
 
 def inputs_of(image: ImageRecord, slide: SlideSettings, bags: BagsSettings) -> dict[str, Path]:

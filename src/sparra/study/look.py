@@ -48,8 +48,8 @@ class Looks:
             self._found[image.key, image.row] = outcome
         return images
 
-    def kind(self, image: ImageRecord) -> Mapping[str, Any] | None:
-        """Return the kind of a bag's features, None for an image.
+    def kind(self, image: ImageRecord) -> Mapping[str, Any]:
+        """Return the kind of a bag's features, of an image its ``notes`` alone.
 
         Raises
         ------

@@ -2,8 +2,9 @@
 
 import csv
 import platform
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -67,15 +68,19 @@ def check_study(settings: StudySettings, track: Track, follow_up: bool = True) -
         told which are meant.
     """
     bags: list[ImageKind] = []
+    remarks: Counter[str] = Counter()
     looks = Looks(settings)
 
     def look(image: ImageRecord) -> None:
-        kind = looks.kind(image)
-        if kind is not None:
-            bags.append(ImageKind(image, kind))
+        found = looks.kind(image)
+        if "features" in found:
+            bags.append(ImageKind(image, found))
+        else:
+            remarks.update(found["notes"])
 
     cohort = check_cohort(settings.cohort, look, follow_up, track=lambda images: looks.ahead(images, track))
-    return without_odd_images(cohort, bags)
+    cohort = without_odd_images(cohort, bags)
+    return replace(cohort, remarks={**cohort.remarks, **remarks})
 
 
 def run_study(

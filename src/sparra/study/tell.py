@@ -59,7 +59,7 @@ def problem_lines(problems: Iterable[Problem]) -> list[str]:
 
 
 def remark_lines(remarks: Mapping[str, int]) -> list[str]:
-    """Return one line for each remark of the readers of imported bags."""
+    """Return one line for each remark on imported bags and slides."""
     return [f"note ({count} {'bag' if count == 1 else 'bags'}): {escape(note)}" for note, count in remarks.items()]
 
 
