@@ -10,7 +10,7 @@ PYRADIOMICS := pyradiomics==3.0.1
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps $(PYRADIOMICS) || \
 		echo "$(PYRADIOMICS) could not be built (it needs a C compiler and Python 3.11): its tests will be skipped"

@@ -5,31 +5,9 @@ from pathlib import Path
 import pytest
 from benchmarks.engines import contents, differences, make_study, run_by
 from benchmarks.parts.clusters import why_no_slurm
-from distributed import LocalCluster
-from tests.engine.conftest import BagStudy
 
 NO_SLURM = why_no_slurm()
-
-
-@pytest.fixture(scope="module")
-def address() -> str:
-    """A scheduler with two workers on loopback, in this process."""
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
-    with LocalCluster(**settings, protocol="tcp", host="127.0.0.1", silence_logs=40) as cluster:
-        yield cluster.scheduler_address
-
-
-def test_local_workers_and_a_scheduler_give_what_one_process_gives(
-    undisturbed: BagStudy, tmp_path: Path, address: str
-) -> None:
-    expected = undisturbed.contents
-    assert {"evaluation/metrics.csv", "evaluation/predictions.csv", "failures.csv"} <= expected.keys()
-    for engine in ("local", address):
-        study = undisturbed.again(tmp_path / engine[:5])
-        code, told = study.run("--engine", engine)
-        assert code == 0, told
-        assert ("scheduler: tcp://" in told) == (engine != "local")
-        assert differences(expected, study.contents) == []
+SAID = {"scheduler": "scheduler: tcp://", "slurm": "Slurm: 2 jobs"}
 
 
 @pytest.mark.slow
@@ -41,6 +19,8 @@ def test_a_study_of_images_gives_bit_equal_files_by_every_engine(engine: str, of
     expected = contents(of_images / "serial")
     assert sum(name.endswith(".csv") for name in expected) > 40
     assert differences(expected, contents(run_by(engine, of_images))) == []
+    said = (of_images / f"{engine}.log").read_text()
+    assert [name for name, words in SAID.items() if words in said] == [name for name in SAID if name == engine]
 
 
 @pytest.fixture(scope="module")
