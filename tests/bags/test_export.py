@@ -78,6 +78,18 @@ def test_overlap_is_told(tmp_path: Path) -> None:
     assert path.parent.parent.name == "20x_256px_64px_overlap"
 
 
+def test_overlap_of_trident_goes_out_as_it_came_in(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(len(TILES), 1024)).astype(np.float32)
+    made = layouts.trident(tmp_path / "in", features, TILES, 0.25)
+    for path in (made.path, made.path.parent.parent / "patches" / f"{made.path.stem}_patches.h5"):
+        with h5py.File(path, "r+") as file:
+            file["coords"].attrs["overlap"] = 64
+    path = write_trident(tmp_path / "out", "s1", import_bag(made.path, "slide", 0.25))
+    assert path.parent.parent.name == "20x_256px_64px_overlap"
+    with h5py.File(path) as file:
+        assert file["coords"].attrs["overlap"] == 64
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     mpp=st.floats(0.17, 1.1),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sparra.bags.bag import Bag
 from sparra.bags.foreign import MPP_OF_MAGNIFICATION
+from sparra.bags.readers.hdf5 import number
 from sparra.bags.store import read_bag
 from sparra.errors import UserError
 from sparra.files import atomic_path
@@ -120,8 +121,7 @@ def trident_grid(bag: Bag, mpp: float | None = None) -> TridentGrid:
     side_um = bag.patch_size[0]
     tile_mpp = _tile_mpp(bag) or level0
     patch_size = round(side_um / tile_mpp)
-    step_um = _step_um(bag)
-    overlap = 0 if step_um is None else max(0, round((side_um - step_um) / tile_mpp))
+    overlap = _overlap_px(bag, side_um, tile_mpp)
     return TridentGrid(
         level0, level0_y, round(side_um / level0), patch_size, overlap, _magnification(tile_mpp), _magnification(level0)
     )
@@ -142,9 +142,12 @@ def _tile_mpp(bag: Bag) -> float | None:
     return None if known is None else float(known)
 
 
-def _step_um(bag: Bag) -> float | None:
-    step = bag.provenance.get("grid", {}).get("step_um")
-    return None if step is None else float(step)
+def _overlap_px(bag: Bag, side_um: float, tile_mpp: float) -> int:
+    """Return the overlap of a bag that sparra extracted, else as TRIDENT stored it, which alone of all tools does."""
+    step_um = bag.provenance.get("grid", {}).get("step_um")
+    if step_um is not None:
+        return max(0, round((side_um - float(step_um)) / tile_mpp))
+    return round(number(bag.provenance.get("source_attributes"), "overlap") or 0)
 
 
 def _magnification(mpp: float) -> int:
