@@ -78,6 +78,13 @@ def test_overlap_is_told(tmp_path: Path) -> None:
     assert path.parent.parent.name == "20x_256px_64px_overlap"
 
 
+@pytest.mark.parametrize("mpp", [0.0, -1.0, float("nan"), float("inf"), 50.0])
+def test_an_impossible_mpp_is_one_sentence(tmp_path: Path, mpp: float) -> None:
+    with pytest.raises(UserError, match="not plausible"):
+        write_trident(tmp_path, "s1", own_bag(), mpp)
+    assert not list(tmp_path.iterdir())
+
+
 def test_overlap_of_trident_goes_out_as_it_came_in(tmp_path: Path) -> None:
     features = np.random.default_rng(0).normal(size=(len(TILES), 1024)).astype(np.float32)
     made = layouts.trident(tmp_path / "in", features, TILES, 0.25)

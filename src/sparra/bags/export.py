@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparra.bags.bag import Bag
-from sparra.bags.foreign import MPP_OF_MAGNIFICATION
+from sparra.bags.foreign import MPP_OF_MAGNIFICATION, PLAUSIBLE_MPP
 from sparra.bags.readers.hdf5 import number
 from sparra.bags.store import read_bag
 from sparra.errors import UserError
@@ -79,7 +79,7 @@ def write_trident(job: Path, name: str, bag: Bag, mpp: float | None = None) -> P
     Raises
     ------
     UserError
-        If the bag is of a CT, or has no positions, side of a tile, or µm per pixel.
+        If the bag is of a CT, or has no positions, side of a tile, or µm per pixel, or `mpp` is not plausible.
 
     Notes
     -----
@@ -114,6 +114,8 @@ def trident_grid(bag: Bag, mpp: float | None = None) -> TridentGrid:
         raise UserError("the bag has no positions, which TRIDENT's layout needs", mend="Export bags with positions")
     if bag.patch_size is None:
         raise UserError("the bag does not know the size of its tiles", mend="Import it again with --tile-px")
+    if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
+        raise UserError(f"an mpp of {mpp:g} µm per pixel is not plausible", mend="Give the mpp of level 0, e.g. 0.25")
     known = _known_mpp(bag) if mpp is None else (mpp, mpp)
     if known is None:
         raise UserError("the bag does not know the µm per pixel of its slide", mend="Give it with --mpp")
