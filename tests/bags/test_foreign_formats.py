@@ -71,6 +71,29 @@ def test_resolution_that_the_encoder_saw_is_kept(tmp_path: Path, layout: str, mp
     assert bag.provenance["tile_mpp"] == pytest.approx(GRID_MPP)
 
 
+@pytest.mark.parametrize(
+    ("identifier", "name", "dimension"),
+    [
+        ("mahmood-uni", "uni", 1024),
+        ("mahmood-uni2", "uni2-h", 1536),
+        ("mahmood-conch", "conch", 512),
+        ("mahmood-conch1_5", "conch-v1.5", 768),
+        ("xiyuewang-ctranspath-7c998680", "ctranspath", 768),
+        ("chief_ctranspath", "chief", 768),
+        ("h_optimus_0", "h-optimus-0", 1536),
+        ("gigapath", "prov-gigapath", 1536),
+    ],
+)
+def test_encoders_as_stamp_calls_them(tmp_path: Path, identifier: str, name: str, dimension: int) -> None:
+    path = tmp_path / "s1.h5"
+    attributes = {"extractor": identifier, "unit": "um", "tile_size_um": 256.0, "tile_size_px": 224}
+    layouts.stamp_h5(path, features(4, dimension=dimension), 256.0 * np.argwhere(np.ones((2, 2))), attributes)
+    assert import_bag(path, "slide").provenance["encoder"] == name
+    layouts.stamp_h5(path, features(4, dimension=7), 256.0 * np.argwhere(np.ones((2, 2))), attributes)
+    with pytest.raises(UserError, match="7 columns"):
+        import_bag(path, "slide")
+
+
 def test_stamp_tells_its_resolution_from_both_sides_of_a_tile(tmp_path: Path) -> None:
     bag = imported(layouts.stamp(tmp_path, features(len(TILES)), TILES, 0.25))
     assert bag.provenance["tile_mpp"] == pytest.approx(TILE_UM / 224)
