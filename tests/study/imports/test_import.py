@@ -205,6 +205,9 @@ def test_mpp_from_a_table(tmp_path: Path) -> None:
     path.write_text("wsi,mpp\na.svs,0\n")
     with pytest.raises(UserError, match=r"row 2: mpp '0' is no positive number"):
         mpp_source(None, path, None)
+    path.write_text("wsi,mpp\na.svs,0.25\na.svs,0.25\na.svs,0.5\n")
+    with pytest.raises(UserError, match=r"row 4: slide 'a.svs' has an mpp of 0.25 and of 0.5"):
+        mpp_source(None, path, None)
     path.write_text("slidename,mpp\na.svs,0.5\n")
     with pytest.raises(UserError, match="no column names the slide"):
         mpp_source(None, path, None)

@@ -60,7 +60,8 @@ def mpp_source(constant: float | None, table: Path | None, slides: Path | None) 
     Raises
     ------
     UserError
-        If a number is not positive, the table or folder cannot be read, or two slides have one name.
+        If a number is not positive, the table or folder cannot be read, two slides have one name, or one slide two
+        numbers.
     """
     if constant is not None and not 0 < constant < float("inf"):
         raise UserError(f"an mpp of {constant:g} is not possible", mend="Give the µm per pixel of level 0, e.g. 0.25")
@@ -73,6 +74,7 @@ def _read_mpp(path: Path) -> dict[str, float]:
     if column is None:
         raise UserError("no column names the slide", path, f"Add one of {', '.join(NAME_COLUMNS)}")
     found: dict[str, float] = {}
+    given: dict[str, float] = {}
     for number, row in zip(rows.numbers, rows.rows, strict=True):
         try:
             mpp = float(row["mpp"])
@@ -81,6 +83,9 @@ def _read_mpp(path: Path) -> dict[str, float]:
         if not 0 < mpp < float("inf"):
             raise UserError(f"mpp '{row['mpp']}' is no positive number", f"{path}, row {number}", "Write e.g. 0.25")
         name = Path(row[column]).name
+        if given.setdefault(name, mpp) != mpp:
+            what = f"slide '{name}' has an mpp of {given[name]:g} and of {mpp:g}"
+            raise UserError(what, f"{path}, row {number}", "Keep the row that is true")
         found |= {name: mpp, Path(name).stem: mpp}
     return found
 
