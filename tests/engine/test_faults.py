@@ -75,10 +75,8 @@ def kill_at_random(until: threading.Event, kills: int, seed: int) -> None:
             kills -= 1
 
 
-@pytest.mark.parametrize(("subjects", "kills"), [(40, 8)])
-def test_nothing_is_lost_or_done_twice_when_workers_are_killed_at_random(
-    tmp_path: Path, subjects: int, kills: int
-) -> None:
+def test_nothing_is_lost_or_done_twice_when_workers_are_killed_at_random(tmp_path: Path) -> None:
+    subjects, kills = 40, 8
     ended = threading.Event()
     killer = threading.Thread(target=kill_at_random, args=(ended, kills, subjects))
     killer.start()

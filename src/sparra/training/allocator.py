@@ -4,6 +4,8 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sparra.memory import give_back_memory
+
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 DEFAULT_TRIM_THRESHOLD, DEFAULT_TOP_PAD, DEFAULT_MMAP_MAX = 128 * 1024, 128 * 1024, 65536
@@ -20,7 +22,7 @@ def freed_memory_kept() -> Iterator[None]:
     """
     try:
         library = ctypes.CDLL(None)
-        mallopt, malloc_trim = library.mallopt, library.malloc_trim
+        mallopt = library.mallopt
     except (OSError, AttributeError, TypeError):
         yield
         return
@@ -34,4 +36,4 @@ def freed_memory_kept() -> Iterator[None]:
         mallopt(M_MMAP_MAX, DEFAULT_MMAP_MAX)
         mallopt(M_TRIM_THRESHOLD, DEFAULT_TRIM_THRESHOLD)
         mallopt(M_TOP_PAD, DEFAULT_TOP_PAD)
-        malloc_trim(0)
+        give_back_memory()
