@@ -67,7 +67,7 @@ def test_weights_that_a_study_lacks_are_told_and_those_of_the_hub_are_not_sought
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SPARRA_WEIGHTS", raising=False)
-    slide = {"encoder": "hipt-4k", "tile_um": 2048, "batch_size": 1, "encoder_options": {"region_weights": "hub"}}
+    slide: dict[str, object] = {"encoder": "uni", "encoder_options": {"weights": "hub"}}
     ct = {"encoder": "segvol", "encoder_options": {"weights": "none.ckpt"}}
     content = {"cohort": {"subjects": "s.csv", "images": "i.csv", "time_unit": "days"}, "ct": ct, "slide": slide}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
@@ -79,11 +79,33 @@ def test_weights_that_a_study_lacks_are_told_and_those_of_the_hub_are_not_sought
     slides_lack, ct_lacks = (
         [str(problem) for problem in weights_problems(settings, chosen)] for chosen in (images[:1], images[1:])
     )
-    assert len(slides_lack) == len(ct_lacks) == 1
-    assert "weights of 'hipt' are not on this machine" in slides_lack[0]
+    assert slides_lack == []
+    assert len(ct_lacks) == 1
     assert str(tmp_path / "none.ckpt") in ct_lacks[0]  # relative to the study file
     bag: Any = SimpleNamespace(modality="slide", path=tmp_path / "bag.h5")
     assert weights_problems(settings, [bag]) == []
+
+
+def test_a_file_of_weights_that_is_lacking_is_told_with_its_own_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARRA_WEIGHTS", raising=False)
+    slide = {"encoder": "hipt-4k", "tile_um": 2048, "batch_size": 1, "encoder_options": {"region_weights": "hub"}}
+    content = {"cohort": {"subjects": "s.csv", "images": "i.csv", "time_unit": "days"}, "slide": slide}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    image: Any = SimpleNamespace(modality="slide", path=tmp_path / "a.svs")
+    tiles, regions = map(str, weights_problems(read_study(tmp_path / "study.yaml"), [image]))
+    assert "weights of 'hipt' are not on this machine" in tiles
+    assert "set 'weights' in encoder_options to the file 'vit256_small_dino.pth'" in tiles
+    assert "weights of 'hipt-4k' are not on the Hugging Face Hub" in regions
+    assert "set 'region_weights' in encoder_options to the file 'vit4k_xs_dino.pth'" in regions
+
+
+def test_every_file_of_weights_names_an_option_of_its_encoder() -> None:
+    for card in encoder_cards():
+        options = slide_encoders[card.name].options if card.modality == "slide" else ct_encoders[card.name].settings
+        assert len({file.option for file in card.files}) == len(card.files)
+        assert {file.option for file in card.files} <= set(options.model_fields)
 
 
 @pytest.mark.parametrize(

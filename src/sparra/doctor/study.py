@@ -75,7 +75,7 @@ def _weights(settings: StudySettings, images: list[ImageRecord]) -> Iterator[Fin
 
 
 def _file_of_weights(name: str, source: WeightsSource, given: str | None) -> Finding:
-    if comes_from_hub(given):
+    if source.hub is not None and comes_from_hub(given):
         if find_spec("huggingface_hub") is not None:
             return Finding("weights", name, "ok", f"from the Hub: {source.hub}")
         found = "from the Hub, but huggingface_hub is not installed"

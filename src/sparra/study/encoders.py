@@ -122,7 +122,7 @@ def weights_problems(settings: StudySettings, images: Iterable[ImageRecord]) -> 
             continue
         for source, given in files:
             try:
-                if not comes_from_hub(given):
+                if source.hub is None or not comes_from_hub(given):
                     find_weights(source, given)
             except UserError as error:
                 problems.append(problem_of(error, "check", "", f"{modality}.encoder"))

@@ -34,6 +34,8 @@ class WeightsSource:
         Of the published file; None where its publisher states none.
     gated : bool
         Whether its terms must be accepted first.
+    option : str
+        Name of the encoder's option that says where the file is.
     """
 
     key: str
@@ -43,6 +45,7 @@ class WeightsSource:
     revision: str = "main"
     sha256: str | None = None
     gated: bool = False
+    option: str = "weights"
 
     @classmethod
     def on_hub(cls, key: str, hub: str, file: str = "pytorch_model.bin", gated: bool = False) -> "WeightsSource":
@@ -91,7 +94,7 @@ def how_to_get(source: WeightsSource) -> str:
     terms = ", accept its terms" if source.gated else ""
     hub = " or 'hub' to fetch it with your Hugging Face token" if source.hub else ""
     return (
-        f"Open {source.address}{terms}, and set 'weights' in encoder_options to the file '{source.file}'"
+        f"Open {source.address}{terms}, and set '{source.option}' in encoder_options to the file '{source.file}'"
         f"{hub}, or put it at ${WEIGHTS_FOLDER}/{source.key}/{source.file}"
     )
 

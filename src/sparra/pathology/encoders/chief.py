@@ -39,7 +39,7 @@ SLIDE_LAYOUT = Layout(
 )
 _ADDRESS = "https://github.com/hms-dbmi/CHIEF (section 'Downloading Pre-trained models')"
 _TILE_SOURCE = WeightsSource("chief", "CHIEF_CTransPath.pth", _ADDRESS, gated=True)
-_SLIDE_SOURCE = WeightsSource("chief-slide", "CHIEF_pretraining.pth", _ADDRESS, gated=True)
+_SLIDE_SOURCE = WeightsSource("chief-slide", "CHIEF_pretraining.pth", _ADDRESS, gated=True, option="slide_weights")
 _TRANSFORM = TileTransform(IMAGENET, 224, "bilinear", 224)
 _OVERLAP = "Pre-trained on TCGA and other public slides, kidney among them: on TCGA it has seen your test slides."
 _NOTE = "CHIEF reads tiles at 10x; the paper that sparra follows gave it tiles at 20x (mpp 0.5, allow_untrained)."

@@ -41,6 +41,7 @@ _REGION_SOURCE = WeightsSource(
     "vit4k_xs_dino.pth",
     _ADDRESS,
     sha256="2b0bd9e9a602a35f2bb3f76da39d2b53a91f23fc3f115dc59a63267d95ad2b7b",
+    option="region_weights",
 )
 _TRANSFORM = TileTransform(HALF)
 #: Bytes of pixels read at a time; twice as much is held.
