@@ -186,6 +186,13 @@ def test_only_encoders_that_the_images_need_are_looked_at(tmp_path: Path, images
     assert found["Hub token"] == ("problem" if "slide uni" in asked else "ok")
 
 
+def test_weights_that_are_not_on_the_hub_are_not_said_to_come_from_there(tmp_path: Path) -> None:
+    settings = study_of(tmp_path, slide={"encoder": "hipt", "encoder_options": {"weights": "hub"}})
+    (found,) = (one for one in found_in(settings, "weights") if one.name == "slide hipt")
+    assert found.level == "problem"
+    assert "not on the Hugging Face Hub" in found.found
+
+
 def test_an_encoder_of_another_package_without_an_option_for_each_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
@@ -11,7 +11,7 @@ SOURCE = WeightsSource("net", "model.bin", "https://example.org/net", "lab/net",
 
 
 class FakeHubError(Exception):
-    pass
+    """No OSError, as the errors of the HTTP library under the Hub's client are none."""
 
 
 @pytest.fixture
@@ -21,6 +21,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str,
 
     def download(repository: str, file: str, revision: str) -> str:
         asked.append((repository, file, revision))
+        if repository == "lab/broken":
+            raise FakeHubError("")
         if repository != "lab/net":
             raise FakeHubError("403 Forbidden: access to this repository is restricted")
         path = tmp_path / "hub" / "snapshots" / "0123abc" / file
@@ -30,7 +32,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str,
 
     module = ModuleType("huggingface_hub")
     module.hf_hub_download = download  # type: ignore[attr-defined]
-    module.errors = SimpleNamespace(HfHubHTTPError=FakeHubError)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
     return asked
 
@@ -79,6 +80,13 @@ def test_refused_access_says_how_to_get_it() -> None:
     closed = WeightsSource("closed", "model.bin", "https://example.org/closed", "lab/closed", gated=True)
     with pytest.raises(UserError, match=r"403 Forbidden.*accept its terms"):
         find_weights(closed, "hub")
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_download_that_breaks_off_is_one_sentence() -> None:
+    broken = WeightsSource("broken", "model.bin", "https://example.org/broken", "lab/broken")
+    with pytest.raises(UserError, match=r"'model\.bin' of lab/broken cannot be fetched \(FakeHubError\)"):
+        find_weights(broken, "hub")
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,8 +121,8 @@ def _from_hub(source: WeightsSource, revision: str, file: str) -> FoundWeights:
     try:
         # The token is the user's own (HF_TOKEN or `hf auth login`); it is neither read nor kept here.
         path = Path(hub.hf_hub_download(source.hub, file, revision=revision))
-    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:  # A download that breaks off raises whatever its HTTP library does.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         what = f"'{file}' of {source.hub} cannot be fetched ({reason})"
         raise UserError(what, mend=how_to_get(source)) from None
     return FoundWeights(path, f"hub:{source.hub}@{_commit_of(path) or revision}")
