@@ -43,6 +43,31 @@ def test_a_column_without_a_name_is_no_feature(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bag.features, [[0.5, 1.5], [2.5, 3.5]])
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("0.5,1.5\n2.5,3.5\n", "first row holds numbers, not names"),
+        ("0,0,0\n0,1,0\n", "first row holds numbers, not names"),
+        (",1,3\n0,2,4\n", "first row holds numbers, not names"),
+        ("\n1e-3, -2\n1,2\n", "first row holds numbers, not names"),
+        ("f0,f1\n", "no patch, only names of columns"),
+    ],
+)
+def test_a_table_without_names_or_rows_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "s1.csv").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        import_bag(tmp_path / "s1.csv", "slide")
+
+
+@pytest.mark.parametrize("head", [",0,1", "0,1", "1,2", "V1,2"])
+def test_numbers_that_pandas_gives_to_columns_are_names(tmp_path: Path, head: str) -> None:
+    index = "0," if head.startswith(",") else ""
+    (tmp_path / "s1.csv").write_text(f"{head}\n{index}0.5,1.5\n")
+    bag = import_bag(tmp_path / "s1.csv", "slide")
+    assert bag.feature_names == tuple(head.removeprefix(",").split(","))
+    np.testing.assert_array_equal(bag.features, [[0.5, 1.5]])
+
+
 def test_transposed_tensor_keeps_its_values(tmp_path: Path) -> None:
     torch.save(torch.arange(6.0).reshape(2, 3).T, tmp_path / "bag.pt")
     bag = import_bag(tmp_path / "bag.pt", "ct")

@@ -55,6 +55,17 @@ def job(folder: Path, n_slides: int = 4, encoder: str = "uni_v1") -> Path:
     return folder
 
 
+def test_a_file_that_is_no_bag_and_a_folder_of_tables_are_told(tmp_path: Path) -> None:
+    source = tmp_path / "notes.txt"
+    source.write_text("not features")
+    with pytest.raises(UserError, match=r"notes\.txt: '\.txt' is no format of bags"):
+        find_bags(source)
+    assert [bag.path for bag in find_bags(source, "csv").bags] == [source]
+    source.rename(tmp_path / "s1.csv")
+    with pytest.raises(UserError, match=r"no feature file\. If its CSV files hold features, give '--format csv'"):
+        find_bags(tmp_path)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_folder_of_any_format_gives_its_one_bag(tmp_path: Path, layout: str) -> None:
     (tmp_path / "in").mkdir()

@@ -1,9 +1,11 @@
 """Plain tables: ``<slide>.csv``, one row a patch, every column a feature but those of the position.
 
 ``x`` and ``y`` are top-left corners in pixels of level 0; ``x_um`` and ``y_um`` centres in µm; ``x_mm``, ``y_mm`` and
-``z_mm`` centres in mm (CT). A column without a name, as pandas writes its index, is left out.
+``z_mm`` centres in mm (CT). A column without a name, as pandas writes its index, is left out. Names that are numbers
+are taken where they count from 0 or 1, as pandas and R give them to columns without any.
 """
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ def read(source: BagSource) -> ForeignBag | Bag:
     Raises
     ------
     UserError
-        If the table cannot be read, a cell is no number, or its positions are in two units or lack an axis.
+        If the table cannot be read, has no names of columns or no row, a cell is no number, or its positions are in
+        two units or lack an axis.
     """
     path = source.path
     table = _table(path)
@@ -65,13 +68,34 @@ def _table(path: Path) -> pd.DataFrame:
     if path.stat().st_size == 0:
         raise UserError("the file is empty (0 bytes)", path, MEND)
     try:
+        head = _first_row(path)
         table = pd.read_csv(path, encoding="utf-8-sig")
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, csv.Error) as error:
         if is_out_of_memory(error):
             raise beyond_memory(path, path.stat().st_size, MEND) from error
         raise UserError(f"the table cannot be read ({' '.join(str(error).split())})", path, MEND) from None
+    if _are_values(head):
+        what = "its first row holds numbers, not names of columns, so a patch would be taken for them"
+        raise UserError(what, path, "Write the columns' names first, such as x_um,y_um,f0,f1")
+    if not len(table):
+        raise UserError("it holds no patch, only names of columns", path, MEND)
     table.columns = [str(name).strip() for name in table.columns]
     return table.loc[:, [not name.startswith(UNNAMED) for name in table.columns]]
+
+
+def _first_row(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next((row for row in csv.reader(file) if row), [])
+
+
+def _are_values(row: list[str]) -> bool:
+    """Tell whether all cells are numbers, and not just the columns' own."""
+    cells = [cell.strip() for cell in row if cell.strip()]
+    try:
+        values = [float(cell) for cell in cells]
+    except ValueError:
+        return False
+    return bool(cells) and cells not in ([str(i + first) for i in range(len(values))] for first in (0, 1))
 
 
 def _numbers(table: pd.DataFrame, path: Path) -> NDArray[Any]:

@@ -78,10 +78,10 @@ def find_bags(source: Path, reader: str | None = None, leave: Path | None = None
         raise UserError("there is no such file or folder", source, "Correct the path")
     if leave is not None and leave.resolve() == source.resolve():
         raise UserError("the folder to write to is the folder to read", source, "Give another '--out'")
-    if reader is not None:
+    if reader is not None or (source.is_file() and not is_bag_file(source)):
         find_reader(source, reader)
     skipped: Counter[str] = Counter()
-    paths = [source] if is_bag_file(source) else []
+    paths = [source] if source.is_file() or is_bag_file(source) else []
     for path in [] if paths else _walk(source, leave):
         why = _why_not(path, reader)
         if why is None:
@@ -90,7 +90,9 @@ def find_bags(source: Path, reader: str | None = None, leave: Path | None = None
             skipped[why] += 1
     if not paths:
         told = "; ".join(f"{count} files are {why}" for why, count in skipped.items())
-        raise UserError(f"there is no feature file{f' ({told})' if told else ''}", source, "See docs/import.md")
+        tables = reader is None and any(path.suffix.lower() == ".csv" for path in _walk(source, leave))
+        mend = "If its CSV files hold features, give '--format csv'" if tables else "See docs/import.md"
+        raise UserError(f"there is no feature file{f' ({told})' if told else ''}", source, mend)
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         by_name[_slide_name(path, reader)].append(path)
