@@ -82,6 +82,12 @@ def test_resolution_that_the_encoder_saw_is_kept(tmp_path: Path, layout: str, mp
         ("chief_ctranspath", "chief", 768),
         ("h_optimus_0", "h-optimus-0", 1536),
         ("gigapath", "prov-gigapath", 1536),
+        ("STAMP-extract-1.0.0_xiyuewang-ctranspath-7c998680", "ctranspath", 768),
+        ("STAMP-extract-v1.1.1_mahmood-uni-56ef09b4", "uni", 1024),
+        ("xiyuewang-ctranspath-7c998680-0a1b2c3d", "ctranspath", 768),
+        ("mahmood-uni-77ffbca1-0a1b2c3d", "uni", 1024),
+        ("mahmood-conch1_5-0a1b2c3d", "conch-v1.5", 768),
+        ("chief_ctranspath-0a1b2c3d", "chief", 768),
     ],
 )
 def test_encoders_as_stamp_calls_them(tmp_path: Path, identifier: str, name: str, dimension: int) -> None:
@@ -92,6 +98,13 @@ def test_encoders_as_stamp_calls_them(tmp_path: Path, identifier: str, name: str
     layouts.stamp_h5(path, features(4, dimension=7), 256.0 * np.argwhere(np.ones((2, 2))), attributes)
     with pytest.raises(UserError, match="7 columns"):
         import_bag(path, "slide")
+
+
+def test_stamp_in_another_unit_than_um_is_refused(tmp_path: Path) -> None:
+    attributes = {"extractor": "uni", "unit": "px", "tile_size_um": 256.0, "tile_size_px": 224}
+    layouts.stamp_h5(tmp_path / "s1.h5", features(len(TILES)), TILES * 224.0, attributes)
+    with pytest.raises(UserError, match="coordinates are in 'px', where STAMP writes um"):
+        import_bag(tmp_path / "s1.h5", "slide")
 
 
 def test_stamp_tells_its_resolution_from_both_sides_of_a_tile(tmp_path: Path) -> None:

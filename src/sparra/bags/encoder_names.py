@@ -6,11 +6,11 @@ from sparra.errors import UserError
 
 # Number of features of each encoder (several where it has variants), then names other than its own.
 _ENCODERS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "uni": ((1024,), ("uni_v1", "mahmood-uni")),
+    "uni": ((1024,), ("uni_v1", "mahmood-uni", "mahmood-uni-model")),
     "uni2-h": ((1536,), ("uni_v2", "uni2", "mahmood-uni2")),
     "conch": ((512,), ("conch_v1", "mahmood-conch")),
     "conch-v1.5": ((768,), ("conch1.5", "mahmood-conch1_5")),
-    "ctranspath": ((768,), ("xiyuewang-ctranspath-7c998680",)),  # STAMP adds the digest of the weights
+    "ctranspath": ((768,), ("xiyuewang-ctranspath", "xiyuewang-ctranspath-7c998680")),  # with its digest
     "chief": ((768,), ("chief-ctranspath",)),
     "virchow": ((1280, 2560), ("virchow_v1", "virchow-full")),
     "virchow2": ((1280, 2560), ("virchow_v2",)),

@@ -2,8 +2,12 @@
 
 Version 2 stores µm and says so (``unit`` "um"; the tile's side is ``tile_size_um``, earlier ``tile_size``). Historic
 files hold no unit: their coordinates are pixels of tiles of 224 px that were 256 µm wide.
+
+``extractor`` is the encoder's name. Version 1 put its own before it (``STAMP-extract-1.1.1_xiyuewang-ctranspath-…``),
+and to version 2.1 digests of the weights and of STAMP's code stood after it (``mahmood-conch-0a1b2c3d``).
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.errors import UserError
 
 HISTORIC_TILE = (224.0, 256.0)  # pixels, µm
+EXTRACTOR = re.compile(r"(STAMP-extract-[^_]*_)?(?P<name>.+?)(-[0-9a-f]{8})*")
 ATTRIBUTES = (
     "stamp_version",
     "extractor",
@@ -52,13 +57,15 @@ def read(source: BagSource) -> ForeignBag:
     if kind != "tile":
         what = f"it holds features of the whole {kind} (by encoder '{attributes.get('encoder', 'unknown')}')"
         raise UserError(what, path, "Give the tile features that STAMP's preprocessing wrote")
-    encoder = attributes.get("extractor")
-    common: dict[str, Any] = {"encoder": encoder if isinstance(encoder, str) else None, "attributes": attributes}
+    common: dict[str, Any] = {"encoder": _encoder(attributes.get("extractor")), "attributes": attributes}
     if coords is None:
         return ForeignBag(features=features, **common)
+    unit = attributes.get("unit")
+    if unit not in (None, "um"):
+        raise UserError(f"its coordinates are in '{unit}', where STAMP writes um", path, MEND)
     pixels = number(attributes, "tile_size_px")
     side_um = number(attributes, "tile_size_um")
-    if side_um is None and attributes.get("unit") == "um":
+    if side_um is None and unit == "um":
         side_um = number(attributes, "tile_size")
     if side_um is not None:
         return ForeignBag(features, coords, unit="um", side=side_um, encoder_px=pixels, **common)
@@ -71,6 +78,12 @@ def read(source: BagSource) -> ForeignBag:
         raise UserError(f"its coordinates have {told}", path, MEND)
     note = "coordinates of STAMP 1, taken as 224 px to 256 µm"
     return ForeignBag(features, coords * (um / px), unit="um", side=um, encoder_px=px, notes=(note,), **common)
+
+
+def _encoder(extractor: Any) -> str | None:
+    """Return the encoder's name without STAMP's version before it and the digests after it."""
+    match = EXTRACTOR.fullmatch(extractor) if isinstance(extractor, str) else None
+    return match["name"] if match else None
 
 
 def _stride(coords: NDArray[Any]) -> float | None:
