@@ -92,6 +92,17 @@ def trident_without_attributes(folder: Path, features: Array, tiles: Array, mpp:
     return made
 
 
+def trident_on_clam_coordinates(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
+    """As TRIDENT writes features of coordinates that CLAM made: CLAM's attributes are copied."""
+    made = trident(folder, features, tiles, mpp)
+    for path in (made.path, made.path.parent.parent / "patches" / "s1_patches.h5"):
+        with h5py.File(path, "a") as file:
+            for attribute in list(file["coords"].attrs):
+                del file["coords"].attrs[attribute]
+            file["coords"].attrs.update(clam_attributes(mpp))
+    return made
+
+
 def trident_pt(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
     made = _trident(folder, features, tiles, mpp, "features_uni_v1", "uni_v1")
     made.path.unlink()
@@ -337,6 +348,7 @@ LAYOUTS: dict[str, Writer] = {
         trident,
         trident_old,
         trident_without_attributes,
+        trident_on_clam_coordinates,
         trident_pt,
         clam,
         clam_pt,

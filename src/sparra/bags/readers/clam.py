@@ -67,7 +67,7 @@ def read(source: BagSource) -> ForeignBag:
     return ForeignBag(
         features=features,
         positions=coords,
-        side=_side(attributes),
+        side=side_of(attributes),
         encoder_px=_encoded_px(attributes),
         attributes=attributes,
     )
@@ -114,7 +114,8 @@ def _downsample(attributes: dict[str, Any]) -> float | None:
     return None if factor is None else factor * (number(attributes, "custom_downsample") or 1.0)
 
 
-def _side(attributes: dict[str, Any]) -> float | None:
+def side_of(attributes: dict[str, Any]) -> float | None:
+    """Return the side of a patch in pixels of level 0, from the attributes of its coordinates."""
     size, factor = number(attributes, "patch_size"), _downsample(attributes)
     return size * factor if size and factor else None
 

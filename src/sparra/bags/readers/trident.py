@@ -1,8 +1,8 @@
 """TRIDENT: ``<job>/<mag>x_<px>px_<overlap>px_overlap/features_<encoder>/<slide>.h5`` (older: ``patch_features_``).
 
 Datasets ``features`` (N, D) and ``coords`` (N, 2), top-left corners in pixels of level 0, whose attributes hold
-``patch_size``, ``patch_size_level0``, ``level0_magnification`` and ``target_magnification``. The µm per pixel is not
-stored, except in files that sparra exported.
+``patch_size``, ``patch_size_level0``, ``level0_magnification`` and ``target_magnification``, or where TRIDENT was given
+coordinates that CLAM wrote, CLAM's. The µm per pixel is not stored, except in files that sparra exported.
 """
 
 import re
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from sparra.bags.foreign import BagSource, ForeignBag, require_same_number
+from sparra.bags.readers import clam
 from sparra.bags.readers.hdf5 import array_in, number, open_hdf5, plain_attributes
 from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.bags.readers.torch_tensor import matrix_in
 from sparra.errors import UserError
 
 MARKS = ("patch_size_level0", "level0_magnification", "target_magnification")
-ATTRIBUTES = (*MARKS, "patch_size", "overlap", "level0_width", "level0_height", "mpp")
+ATTRIBUTES = (*MARKS, "overlap", "level0_width", "level0_height", "mpp", *clam.ATTRIBUTES)
 FOLDER = re.compile(r"^(patch_|slide_)?features_(?P<encoder>.+)$")
 
 
@@ -99,7 +100,7 @@ def _side(attributes: dict[str, Any]) -> float | None:
     size, source, target = (
         number(attributes, n) for n in ("patch_size", "level0_magnification", "target_magnification")
     )
-    return size * source / target if size and source and target else None
+    return size * source / target if size and source and target else clam.side_of(attributes)
 
 
 def _encoder(path: Path, stored: dict[str, Any]) -> str | None:
