@@ -46,6 +46,32 @@ def test_a_renamed_key_is_recognised() -> None:
     assert "lacks" not in text
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "module.backbone."])
+def test_a_prefix_of_all_names_is_told_as_one(prefix: str) -> None:
+    text = complaint({prefix + name: tensor for name, tensor in state().items()} | {"epoch": torch.zeros(1)})
+    assert f"weights of 'net' begin with '{prefix}'" in text
+    assert "lacks" not in text
+
+
+def test_a_prefix_of_another_model_is_not_told() -> None:
+    assert "it lacks" in complaint({f"trunk.{name}": torch.zeros(2) for name in EXPECTED})
+
+
+@pytest.mark.parametrize(
+    ("containers", "content", "sentence"),
+    [
+        ((), {"state_dict": state(), "epoch": 3}, "lie under 'state_dict'; in the published file they lie by them"),
+        (("teacher",), {"student": state()}, "lie under 'student'; in the published file they lie under 'teacher'"),
+        ((), {"student": state(), "teacher": state()}, "lie under 'student' and 'teacher'"),
+    ],
+)
+def test_tensors_in_another_table_are_told(
+    containers: tuple[str, ...], content: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Layout(containers).tensors_in(content, "file.pth")
+
+
 def test_another_model_is_not_listed_at_length() -> None:
     text = complaint({f"layer{i}.kernel": torch.zeros(1) for i in range(500)})
     assert "and 3 more" in text

@@ -13,6 +13,8 @@ from sparra.errors import UserError
 
 State = dict[str, Tensor]
 _SHOWN = 3
+#: What training leaves before every name. Another prefix may be that of a part of another model.
+_WRAPPERS = re.compile(r"((module|model|backbone|visual|_orig_mod|teacher|student)\.)+")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Layout:
         Raises
         ------
         UserError
-            If the content is no mapping of names to tensors.
+            If the content is no mapping of names to tensors, or holds them in other tables than the published file.
         """
         for container in self.containers:
             if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
@@ -55,6 +57,8 @@ class Layout:
         if not isinstance(content, Mapping):
             raise UserError("this file holds no table of named tensors", where, "Give the published checkpoint")
         state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        if not state:
+            self._refuse_other_tables(content, where)
         for wrapper in self.wrappers:
             state = {name.removeprefix(wrapper): value for name, value in state.items()}
         if any(name.startswith(self.scope) for name in state):
@@ -62,6 +66,18 @@ class Layout:
         unneeded = [re.compile(pattern) for pattern in self.ignored]
         state = {name: v for name, v in state.items() if not any(p.fullmatch(name) for p in unneeded)}
         return self.convert(state) if self.convert else state
+
+    def _refuse_other_tables(self, content: Mapping[Any, Any], where: str) -> None:
+        """Say under which keys the tensors lie, where they lie under others than the published file's."""
+        tables = [
+            f"'{key}'"
+            for key, value in content.items()
+            if isinstance(value, Mapping) and any(isinstance(tensor, Tensor) for tensor in value.values())
+        ]
+        if tables:
+            published = f"under '{self.containers[-1]}'" if self.containers else "by themselves"
+            what = f"its tensors lie under {' and '.join(tables[:_SHOWN])}; in the published file they lie {published}"
+            raise UserError(what, where, "Give the published file, or save the right table alone")
 
 
 def check_state(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor], what: str, where: str) -> None:
@@ -84,6 +100,13 @@ def check_state(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor],
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     shapes = [name for name in expected if name in state and state[name].shape != expected[name]]
+    prefix = _prefix(expected, state, missing)
+    if prefix is not None:
+        raise UserError(
+            f"the names in these weights of '{what}' begin with '{prefix}', those in the published file do not",
+            where,
+            f"Give the published file of '{what}' (sparra encoders describe {what}), or save it without '{prefix}'",
+        )
     complaints = [
         *_renamed(expected, state, missing, unexpected),
         *_listed("it lacks", missing),
@@ -93,6 +116,20 @@ def check_state(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor],
     if complaints:
         mend = f"Give the published file of '{what}' (sparra encoders describe {what}), not that of another model"
         raise UserError(f"these are not the weights of '{what}': {'; '.join(complaints)}", where, mend)
+
+
+def _prefix(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor], missing: list[str]) -> str | None:
+    """Return what stands before every expected name, as a training script leaves it; None if nothing does."""
+    if not missing or len(missing) < len(expected):
+        return None
+    for name in state:
+        prefix = name.removesuffix(missing[0])
+        if not _WRAPPERS.fullmatch(prefix):
+            continue
+        named = {other: state.get(prefix + other) for other in missing}
+        if all(found is not None and found.shape == expected[other] for other, found in named.items()):
+            return prefix
+    return None
 
 
 def _renamed(
