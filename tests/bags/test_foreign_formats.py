@@ -100,6 +100,18 @@ def test_encoders_as_stamp_calls_them(tmp_path: Path, identifier: str, name: str
         import_bag(path, "slide")
 
 
+def test_words_called_features_are_told_by_their_type(tmp_path: Path) -> None:
+    layouts.clam_h5(tmp_path / "s1.h5", np.full(len(TILES), b"cell"), TILES)
+    with pytest.raises(UserError, match=r"features are of type \|S4, not float"):
+        import_bag(tmp_path / "s1.h5", "slide", 0.5)
+
+
+def test_a_slide_of_tiatoolbox_without_tissue_holds_no_patch(tmp_path: Path) -> None:
+    made = layouts.tiatoolbox(tmp_path, features(0), TILES[:0], 0.5)
+    with pytest.raises(UserError, match="it holds no patch"):
+        imported(made)
+
+
 def test_stamp_in_another_unit_than_um_is_refused(tmp_path: Path) -> None:
     attributes = {"extractor": "uni", "unit": "px", "tile_size_um": 256.0, "tile_size_px": 224}
     layouts.stamp_h5(tmp_path / "s1.h5", features(len(TILES)), TILES * 224.0, attributes)

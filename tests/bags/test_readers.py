@@ -82,6 +82,11 @@ def test_transposed_tensor_keeps_its_values(tmp_path: Path) -> None:
         (torch.tensor([[1.0, torch.inf], [0, 0]]), "1 patches hold NaN or infinite"),
         (torch.ones(7), r"shape \(7,\)"),
         (torch.ones(2, 3, 4), r"shape \(2, 3, 4\)"),
+        (torch.ones(2, 3, 4, 4), r"shape \(2, 3, 4, 4\), maps of features"),
+        (
+            torch.tensor([[1.0, 2.0], [1.0, 1e300]], dtype=torch.float64),
+            "1 patches hold features too large for float32",
+        ),
         (torch.ones(0, 4), r"shape \(0, 4\)"),
         (torch.ones(2, 3, dtype=torch.int64), "not dense and float"),
         (torch.eye(3).to_sparse(), "not dense and float"),

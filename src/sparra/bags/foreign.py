@@ -19,6 +19,7 @@ AGAIN = "Extract this image again or remove its row"
 # The ranges of µm per pixel that TRIDENT calls by one magnification; other tools round alike.
 MPP_OF_MAGNIFICATION = {80: (0.0, 0.16), 60: (0.16, 0.2), 40: (0.2, 0.3), 20: (0.3, 0.6), 10: (0.6, 1.2), 5: (1.2, 2.4)}
 PLAUSIBLE_MPP = (0.05, 20.0)
+LARGEST = np.finfo(np.float32).max
 
 Features = NDArray[np.floating[Any]]
 
@@ -164,8 +165,10 @@ def checked_features(features: NDArray[Any], notes: list[str]) -> Features:
     Raises
     ------
     UserError
-        If they are of another shape or type, or rows are empty, NaN, infinite or all zeros.
+        If they are of another shape or type, or rows are empty, NaN, infinite, too large for float32 or all zeros.
     """
+    if features.dtype.kind != "f":
+        raise UserError(f"the features are of type {features.dtype}, not float", mend=AGAIN)
     if features.ndim == 3 and len(features) == 1:
         features = features[0]
         notes.append("features were stored as (1, N, D)")
@@ -174,18 +177,20 @@ def checked_features(features: NDArray[Any], notes: list[str]) -> Features:
             f"it has shape {features.shape}, one vector of the whole slide instead of one a patch",
             mend="Give the folder of patch features",
         )
-    if features.ndim == 3:
+    if features.ndim > 2:
+        told = "regions by tiles by values" if features.ndim == 3 else "maps of features, not one row a tile"
         raise UserError(
-            f"it holds features of shape {features.shape}, regions by tiles by values",
-            mend="Give the tile embeddings, one row a tile",
+            f"it holds features of shape {features.shape}, {told}", mend="Give the tile embeddings, one row a tile"
         )
     if features.ndim != 2 or 0 in features.shape:
         raise UserError(f"it holds no patch (features of shape {features.shape})", mend=AGAIN)
-    if features.dtype.kind != "f":
-        raise UserError(f"the features are of type {features.dtype}, not float", mend=AGAIN)
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         raise UserError(f"{len(bad)} patches hold NaN or infinite features, first at row {bad[0]}")
+    if features.dtype.itemsize > LARGEST.dtype.itemsize:
+        large = np.flatnonzero((np.abs(features) > LARGEST).any(axis=1))
+        if len(large):
+            raise UserError(f"{len(large)} patches hold features too large for float32, first at row {large[0]}")
     empty = np.flatnonzero(~features.any(axis=1))
     if len(empty):
         what = f"{len(empty)} patches hold only zeros, first at row {empty[0]}, as a writer leaves that was stopped"

@@ -148,7 +148,9 @@ def bounds_or_corners(positions: NDArray[Any]) -> tuple[NDArray[Any], float | No
     if positions.ndim != 2 or positions.shape[1] != 4 or positions.dtype.kind not in "iuf":
         return positions, None, False
     bounds = positions.astype(np.float64)
+    if not len(bounds):
+        return bounds[:, :2], None, False  # of a slide without tissue
     sides = np.sqrt(np.prod(bounds[:, 2:] - bounds[:, :2], axis=1)) if (bounds[:, 2:] > bounds[:, :2]).all() else None
-    if sides is None or not len(sides):
+    if sides is None:
         raise UserError("its positions are no bounds (x0, y0, x1, y1) of tiles", mend=MEND)
     return (bounds[:, :2] + bounds[:, 2:]) / 2, float(np.median(sides)), True
