@@ -1,5 +1,6 @@
 """PyTorch's files of tensors: the one place where ``torch.load`` is called, always with ``weights_only=True``."""
 
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -50,10 +51,12 @@ def load_tensors(path: Path, *, mapped: bool = False, stand_in: Callable[[str], 
         if zipped and stand_in is not None:
             unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
             torch.serialization.add_safe_globals([(stand_in(name), name) for name in unknown])
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True if mapped and zipped else None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about storage classes of old files, and programs, which are refused
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if mapped and zipped else None)
     except Exception as error:
         # Told by its name, since its class is of the module that is imported nowhere here.
-        if type(error).__name__ == "UnpicklingError":
+        if type(error).__name__ == "UnpicklingError" or "torchscript" in str(error).lower():
             raise NotOnlyTensors(str(error)) from None
         if is_out_of_memory(error):
             size = unpacked_bytes(path) if zipped else path.stat().st_size

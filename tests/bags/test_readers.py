@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from sparra.bags import Bag, write_bag
 from sparra.bags.readers import bag_readers, import_bag, is_bag_file
 from sparra.errors import UserError
+from sparra.weights.checkpoint import read_checkpoint
 
 HIPT = Path(__file__).parents[3] / "shared" / "data" / "hipt-rcc" / "bags"
 
@@ -66,6 +68,18 @@ def test_numbers_that_pandas_gives_to_columns_are_names(tmp_path: Path, head: st
     bag = import_bag(tmp_path / "s1.csv", "slide")
     assert bag.feature_names == tuple(head.removeprefix(",").split(","))
     np.testing.assert_array_equal(bag.features, [[0.5, 1.5]])
+
+
+def test_a_program_called_pt_is_refused_without_a_warning(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "s1.pt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match="no tensor, or holds Python objects, which sparra does not run"):
+            import_bag(tmp_path / "s1.pt", "slide")
+        with pytest.raises(UserError, match="would have to be run to be read"):
+            read_checkpoint(tmp_path / "s1.pt")
 
 
 def test_transposed_tensor_keeps_its_values(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Reading a foreign checkpoint without running anything that it holds."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,8 +70,7 @@ def read_checkpoint(path: Path) -> Any:
 
 def _read_torch(path: Path) -> Any:
     try:
-        with _no_safe_globals(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about storage classes of old files
+        with _no_safe_globals():
             return load_tensors(path, mapped=True, stand_in=lambda name: _stand_in(name, path))
     except NotOnlyTensors:
         what = "this file holds more than tensors and would have to be run to be read"
