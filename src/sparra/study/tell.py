@@ -8,8 +8,10 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from sparra.bags.readers import is_bag_file
 from sparra.cohort.check import Cohort
 from sparra.cohort.problems import Problem
+from sparra.modality import Modality
 from sparra.study.learn import modalities_of
 from sparra.study.settings import StudySettings
 from sparra.survival.summary import summarise_metrics, wide_table
@@ -35,11 +37,10 @@ def flow_table(flow: Mapping[str, Any]) -> Table:
 def plan_table(settings: StudySettings, cohort: Cohort) -> Table:
     """Return what a run would do."""
     methods = settings.methods
-    n_ct = sum(image.modality == "ct" for image in cohort.images)
     n_folds = "the folds of the given splits" if settings.evaluation.splits else f"{settings.evaluation.folds} folds"
     table = Table("stage", "work", title="What would run")
-    table.add_row("extract", f"{n_ct} CT by '{settings.ct.encoder}'")
-    table.add_row("", f"{len(cohort.images) - n_ct} slides by '{settings.slide.encoder}'")
+    table.add_row("extract", _extraction("CT", cohort, "ct", settings.ct.encoder))
+    table.add_row("", _extraction("slides", cohort, "slide", settings.slide.encoder))
     table.add_row("graph", f"up to {len({(i.subject_id, i.modality) for i in cohort.images})} graphs")
     modalities = modalities_of(settings, {image.modality for image in cohort.images})
     if not cohort.has_follow_up:
@@ -51,6 +52,16 @@ def plan_table(settings: StudySettings, cohort: Cohort) -> Table:
     table.add_row("evaluate", f"{', '.join(settings.evaluation.survival_models)} and the networks' own risk")
     table.add_row("output", escape(str(settings.output)))
     return table
+
+
+def _extraction(called: str, cohort: Cohort, modality: Modality, encoder: str) -> str:
+    """Tell how many images of a modality are encoded, and how many are features already."""
+    paths = [image.path for image in cohort.images if image.modality == modality]
+    ready = sum(is_bag_file(path) for path in paths)
+    parts = [f"{ready} {called} that are features already"] if ready else []
+    if ready < len(paths) or not paths:
+        parts = [f"{len(paths) - ready} {called} by '{encoder}'", *parts]
+    return ", ".join(parts)
 
 
 def problem_lines(problems: Iterable[Problem]) -> list[str]:
