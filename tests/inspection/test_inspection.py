@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
+import torch
 from tests.bags import layouts
 
 from sparra.bags import Bag, write_bag
@@ -55,6 +56,15 @@ def test_what_is_missing_is_said_and_the_rest_shown(tmp_path: Path) -> None:
     assert report.facts["magnification"] == 40
     assert report.facts["tile_side"] == 512
     assert report.facts["unit"] == "pixels of level 0"
+
+
+def test_the_side_of_a_tile_in_um_is_not_told_among_pixels(tmp_path: Path) -> None:
+    report = look(layouts.slideflow(tmp_path, features(), TILES, 0.25).path, 0.25)
+    assert report.facts["unit"] == "pixels of level 0"
+    assert report.facts["tile_side"] is None
+    assert report.facts["tile_side_um"] == 128.0
+    torch.save(torch.ones(3, 4), tmp_path / "bare.pt")
+    assert "None" not in "".join(report_lines(look(tmp_path / "bare.pt")))
 
 
 def test_nan_zeros_and_repeats_are_counted(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def _facts_of_foreign(content: ForeignBag) -> dict[str, Any]:
     if positions is not None:
         anchor = "top-left corners" if content.anchor == "corner" else "centres"
         facts |= {"unit": UNITS[content.unit], "positions_are": anchor, "mpp": content.mpp}
-        facts |= {"magnification": content.magnification, "tile_side": content.side or content.side_um}
+        facts |= {"magnification": content.magnification, "tile_side": content.side}
+        facts["tile_side_um"] = content.side_um if content.side is None else None
         facts["repeated_positions"] = _repeats(positions)
     if features.dtype.kind == "f" and features.size:
         rows = features.reshape(-1, features.shape[-1]) if features.ndim > 1 else features.reshape(1, -1)

@@ -64,7 +64,7 @@ def _told(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " × ".join(_told(item) for item in value) if _is_shape(value) else ", ".join(_told(i) for i in value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_told(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {_told(item)}" for name, item in value.items() if item is not None)
     return str(value)
 
 
