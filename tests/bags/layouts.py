@@ -167,6 +167,16 @@ def clam_elsewhere(folder: Path, features: Array, tiles: Array, mpp: float) -> M
     return Made(folder / "h5_files" / "s1.h5", mpp, ImportSettings(patches=folder / "somewhere" / "patches"))
 
 
+def clam_pt_elsewhere(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
+    """With the patches elsewhere, and without ``h5_files``, which many delete."""
+    made = clam_elsewhere(folder, features, tiles, mpp)
+    made.path.unlink()
+    path = folder / "pt_files" / "s1.pt"
+    path.parent.mkdir()
+    torch.save(torch.from_numpy(features), path)
+    return Made(path, made.mpp, made.settings)
+
+
 def fishing_rod(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
     coords = corners_px(tiles, mpp)
     attributes = {"patch_size": GRID_PX, "patch_level": 0, "custom_downsample": round(GRID_MPP / mpp)}
@@ -355,6 +365,7 @@ LAYOUTS: dict[str, Writer] = {
         clam_with_attributes,
         clam_alone,
         clam_elsewhere,
+        clam_pt_elsewhere,
         fishing_rod,
         stamp,
         stamp_2_0,

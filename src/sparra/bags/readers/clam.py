@@ -20,9 +20,9 @@ ATTRIBUTES = ("patch_size", "patch_level", "downsample", "custom_downsample", "l
 
 
 def recognise(path: Path) -> bool:
-    """Take an HDF5 file with ``features``, or a ``.pt`` with an ``h5_files`` folder or patches' file beside it."""
+    """Take an HDF5 file with ``features``, or a ``.pt`` in a folder ``pt_files``."""
     if path.suffix.lower() == ".pt":
-        return path.parent.name == "pt_files" and (_h5_of(path).is_file() or _patches_near(path) is not None)
+        return path.parent.name == "pt_files"
     with open_hdf5(path) as file:
         return "features" in file
 
