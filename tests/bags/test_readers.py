@@ -82,6 +82,13 @@ def test_a_program_called_pt_is_refused_without_a_warning(tmp_path: Path) -> Non
             read_checkpoint(tmp_path / "s1.pt")
 
 
+@pytest.mark.parametrize("name", ["s1.pt", "s1.h5", "s1.npy", "s1.csv", "features.npy"])
+def test_a_pointer_of_git_lfs_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(UserError, match=r"Git LFS's pointer to the file, not the file\. Run 'git lfs pull'"):
+        import_bag(tmp_path / name, "slide")
+
+
 def test_transposed_tensor_keeps_its_values(tmp_path: Path) -> None:
     torch.save(torch.arange(6.0).reshape(2, 3).T, tmp_path / "bag.pt")
     bag = import_bag(tmp_path / "bag.pt", "ct")

@@ -59,6 +59,12 @@ def test_missing_weights_say_in_one_sentence_how_to_get_them() -> None:
         assert part in text
 
 
+def test_a_pointer_of_git_lfs_is_not_taken_for_the_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(UserError, match=r"model\.bin: this is Git LFS's pointer to the weights of 'net'.*git lfs pull"):
+        find_weights(SOURCE, str(tmp_path))
+
+
 def test_a_wrong_path_is_named() -> None:
     with pytest.raises(UserError, match=r"nowhere\.bin"):
         find_weights(SOURCE, "/nowhere.bin")

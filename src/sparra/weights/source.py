@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparra.errors import UserError
+from sparra.files import is_lfs_pointer
 
 #: Folder of weights that is searched where no path is given: ``<key>/<file>`` or ``<key>.<suffix>`` in it.
 WEIGHTS_FOLDER = "SPARRA_WEIGHTS"
@@ -75,8 +76,18 @@ def find_weights(source: WeightsSource, given: str | None) -> FoundWeights:
     Raises
     ------
     UserError
-        If there is no such file; the sentence says how to get it.
+        If there is no such file, or only Git LFS's pointer to it; the sentence says how to get it.
     """
+    found = _find(source, given)
+    if is_lfs_pointer(found.path):
+        mend = f"Run 'git lfs pull' in the clone that it lies in, or: {how_to_get(source)}"
+        raise UserError(
+            f"this is Git LFS's pointer to the weights of '{source.key}', not the weights", found.path, mend
+        )
+    return found
+
+
+def _find(source: WeightsSource, given: str | None) -> FoundWeights:
     if given is None:
         return _in_folder(source)
     if given == "hub" or given.startswith("hub:"):

@@ -27,7 +27,7 @@ from sparra.bags.readers import trident as trident
 from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.bags.settings import ImportSettings
 from sparra.errors import UserError
-from sparra.files import sha256_of
+from sparra.files import is_lfs_pointer, sha256_of
 from sparra.modality import Modality
 from sparra.registry import nearest_name
 
@@ -53,7 +53,7 @@ def find_reader(path: Path, name: str | None = None) -> str:
     Raises
     ------
     UserError
-        If there is no such file, no reader for it, or it is damaged.
+        If there is no such file, no reader for it, or it is damaged or not fetched.
     """
     if not path.exists():
         raise UserError("there is no such bag", path, "Correct the path")
@@ -62,6 +62,8 @@ def find_reader(path: Path, name: str | None = None) -> str:
             raise UserError(f"there is no format '{name}'", mend=nearest_name(name, bag_readers.names()))
         return name
     path = histossl.file_of(path) if histossl.recognise(path) else path
+    if is_lfs_pointer(path):
+        raise UserError("this is Git LFS's pointer to the file, not the file", path, "Run 'git lfs pull' in its clone")
     fitting = [name for name in bag_readers if path.suffix.lower() in bag_readers[name].suffixes]
     for candidate in sorted(fitting, key=lambda name: bag_readers[name].rank):
         if bag_readers[candidate].recognise(path):
