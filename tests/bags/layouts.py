@@ -313,11 +313,11 @@ def slideflow_without_archives(folder: Path, features: Array, tiles: Array, mpp:
 
 
 def histossl(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
-    path = folder / "features" / "iBOTViTBasePANCAN" / "TCGA" / "s1.svs" / "features.npy"
+    path = folder / "features" / "iBOTViTLargeCOAD" / "TCGA" / "s1.svs" / "features.npy"
     path.parent.mkdir(parents=True)
     level = np.full((len(tiles), 1), 17)
     np.save(path, np.concatenate([level, tiles, features], axis=1).astype(np.float32))
-    return Made(path, None, ImportSettings(grid_mpp=GRID_MPP, tile_px=GRID_PX), "iBOTViTBasePANCAN")
+    return Made(path, None, ImportSettings(grid_mpp=GRID_MPP, tile_px=GRID_PX), "iBOTViTLargeCOAD")
 
 
 def slidegraph(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:

@@ -112,6 +112,18 @@ def test_a_slide_of_tiatoolbox_without_tissue_holds_no_patch(tmp_path: Path) -> 
         imported(made)
 
 
+@pytest.mark.parametrize(
+    ("folder", "name", "dimension"),
+    [("iBOTViTBasePANCAN", "phikon", 768), ("DinoChenPancancer", "hipt", 384), ("CTransPath", "ctranspath", 768)],
+)
+def test_encoders_as_histossl_calls_them(tmp_path: Path, folder: str, name: str, dimension: int) -> None:
+    made = layouts.histossl(tmp_path, features(len(TILES), dimension=dimension), TILES, 0.5)
+    path = tmp_path / "features" / folder
+    made.path.parents[2].rename(path)
+    bag = import_bag(path / "TCGA" / "s1.svs" / "features.npy", "slide", settings=made.settings)
+    assert bag.provenance["encoder"] == name
+
+
 def test_stamp_in_another_unit_than_um_is_refused(tmp_path: Path) -> None:
     attributes = {"extractor": "uni", "unit": "px", "tile_size_um": 256.0, "tile_size_px": 224}
     layouts.stamp_h5(tmp_path / "s1.h5", features(len(TILES)), TILES * 224.0, attributes)

@@ -18,9 +18,9 @@ _ENCODERS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "h-optimus-0": ((1536,), ()),
     "h-optimus-1": ((1536,), ()),
     "h0-mini": ((768, 1536), ()),
-    "phikon": ((768,), ("phikon_v1",)),
+    "phikon": ((768,), ("phikon_v1", "iBOTViTBasePANCAN")),  # as HistoSSLscaling called it
     "phikon-v2": ((1024,), ("phikon2",)),
-    "hipt": ((192, 384), ("hipt-vit256", "vit256")),
+    "hipt": ((192, 384), ("hipt-vit256", "vit256", "DinoChenPancancer")),
     "hipt-4k": ((192,), ("vit4k",)),
     "musk": ((1024, 2048), ()),
     "midnight": ((1536, 3072), ("midnight-12k",)),
