@@ -124,6 +124,22 @@ def test_encoders_as_histossl_calls_them(tmp_path: Path, folder: str, name: str,
     assert bag.provenance["encoder"] == name
 
 
+@pytest.mark.parametrize(("mpp", "factor", "custom"), [(0.5, 1, 1), (0.25, 2, 1), (0.25, 1, 2), (0.125, 2, 2)])
+def test_clam_with_the_pixels_of_patches_counts_in_those(tmp_path: Path, mpp: float, factor: int, custom: int) -> None:
+    coords = (layouts.corners_px(TILES, mpp) // (factor * custom)).astype(np.int32)
+    layouts.clam_h5(tmp_path / "patches" / "s1.h5", None, coords)
+    layouts.clam_h5(tmp_path / "h5_files" / "s1.h5", features(len(TILES)), coords)
+    level = np.array([40_000, 30_000])
+    with h5py.File(tmp_path / "patches" / "s1.h5", "a") as file:
+        file.create_dataset("imgs", (len(TILES), 256, 256, 3), "u1", chunks=(1, 256, 256, 3))
+        attributes = {"patch_level": factor - 1, "downsample": (factor, factor), "level_dim": level}
+        file["imgs"].attrs.update(attributes | {"downsampled_level_dim": level // custom, "wsi_name": "s1"})
+    bag = import_bag(tmp_path / "h5_files" / "s1.h5", "slide", mpp)
+    np.testing.assert_allclose(bag.positions, (TILES + 0.5) * TILE_UM)
+    assert bag.patch_size == (TILE_UM, TILE_UM)
+    assert bag.provenance["tile_mpp"] == GRID_MPP
+
+
 def test_stamp_in_another_unit_than_um_is_refused(tmp_path: Path) -> None:
     attributes = {"extractor": "uni", "unit": "px", "tile_size_um": 256.0, "tile_size_px": 224}
     layouts.stamp_h5(tmp_path / "s1.h5", features(len(TILES)), TILES * 224.0, attributes)

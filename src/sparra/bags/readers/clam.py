@@ -2,21 +2,26 @@
 
 Features (N, D) float32 and ``coords`` (N, 2), top-left corners in pixels of level 0. The size of a patch stands only
 in the attributes of ``patches/<slide>.h5``: ``patch_size`` at ``patch_level``, times ``downsample`` to level 0.
-Batches are appended as they come, so a killed run leaves fewer rows. Older "fishing-rod" files are (1, N, D).
+Batches are appended as they come, so a killed run leaves fewer rows. Older "fishing-rod" files are (1, N, D). Where the
+patches' file holds their pixels (``imgs``, as CLAM without "fp" writes), coordinates are in pixels of the patches, and
+the attributes stand on ``imgs``.
 """
 
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from sparra.bags.foreign import BagSource, ForeignBag, require_same_number
 from sparra.bags.readers.hdf5 import array_in, number, open_hdf5, plain_attributes
 from sparra.bags.readers.registry import BagReader, bag_readers
 from sparra.bags.readers.torch_tensor import matrix_in
+from sparra.bags.store import own_item
 from sparra.errors import UserError
 
 ATTRIBUTES = ("patch_size", "patch_level", "downsample", "custom_downsample", "level_dim", "downsampled_level_dim")
+IN_PATCH_PIXELS = "coords_in_pixels_of_patches"
 
 
 def recognise(path: Path) -> bool:
@@ -64,6 +69,8 @@ def read(source: BagSource) -> ForeignBag:
             what = f"its coordinates differ from those in patches/{patches.name}, so the two are of different runs"
             raise UserError(what, path, "Extract this image again")
         attributes = {**planned_attributes, **attributes}
+    if IN_PATCH_PIXELS in attributes and coords is not None and coords.dtype.kind in "iuf":
+        coords = coords * (_downsample(attributes) or 1.0)
     return ForeignBag(
         features=features,
         positions=coords,
@@ -99,7 +106,19 @@ def _patches_near(path: Path) -> Path | None:
 
 def _coordinates(path: Path) -> tuple[Any, dict[str, Any]]:
     with open_hdf5(path) as file:
-        return _squeezed(array_in(file, "coords", path)), plain_attributes(file["coords"].attrs, ATTRIBUTES)
+        coords = _squeezed(array_in(file, "coords", path))
+        pictures = own_item(file, "imgs") if "imgs" in file else None
+        if isinstance(pictures, h5py.Dataset) and pictures.ndim == 4:
+            return coords, _attributes_of_pictures(pictures)
+        return coords, plain_attributes(file["coords"].attrs, ATTRIBUTES)
+
+
+def _attributes_of_pictures(pictures: h5py.Dataset) -> dict[str, Any]:
+    """Return the attributes as they would stand on coordinates, with how often patches were made smaller."""
+    attributes = plain_attributes(pictures.attrs, ATTRIBUTES)
+    level, smaller = number(attributes, "level_dim"), number(attributes, "downsampled_level_dim")
+    custom = round(level / smaller) if level and smaller else 1
+    return attributes | {"patch_size": pictures.shape[1], "custom_downsample": custom, IN_PATCH_PIXELS: True}
 
 
 def _squeezed(values: Any) -> Any:
