@@ -140,6 +140,16 @@ def test_clam_with_the_pixels_of_patches_counts_in_those(tmp_path: Path, mpp: fl
     assert bag.provenance["tile_mpp"] == GRID_MPP
 
 
+@pytest.mark.parametrize("magnification", [10, 20, 40])
+def test_a_magnification_given_for_um_per_pixel_is_refused(tmp_path: Path, magnification: float) -> None:
+    made = layouts.tiatoolbox(tmp_path, features(len(TILES)), TILES, 0.5)
+    with pytest.raises(UserError, match=f"a grid_mpp of {magnification} µm per pixel is not plausible.*0.5 for 20x"):
+        import_bag(made.path, "slide", settings=ImportSettings(grid_mpp=magnification))
+    made = layouts.clam(tmp_path, features(len(TILES)), TILES, 0.5)
+    with pytest.raises(UserError, match=f"an mpp of {magnification} µm per pixel is not plausible"):
+        import_bag(made.path, "slide", magnification)
+
+
 def test_stamp_in_another_unit_than_um_is_refused(tmp_path: Path) -> None:
     attributes = {"extractor": "uni", "unit": "px", "tile_size_um": 256.0, "tile_size_px": 224}
     layouts.stamp_h5(tmp_path / "s1.h5", features(len(TILES)), TILES * 224.0, attributes)

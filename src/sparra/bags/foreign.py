@@ -18,7 +18,8 @@ from sparra.modality import Modality
 AGAIN = "Extract this image again or remove its row"
 # The ranges of µm per pixel that TRIDENT calls by one magnification; other tools round alike.
 MPP_OF_MAGNIFICATION = {80: (0.0, 0.16), 60: (0.16, 0.2), 40: (0.2, 0.3), 20: (0.3, 0.6), 10: (0.6, 1.2), 5: (1.2, 2.4)}
-PLAUSIBLE_MPP = (0.05, 20.0)
+# From, and below: 10, 20 and 40 are magnifications that were given for µm per pixel.
+PLAUSIBLE_MPP = (0.05, 10.0)
 LARGEST = np.finfo(np.float32).max
 
 Features = NDArray[np.floating[Any]]
@@ -276,6 +277,9 @@ def resolve_scale(foreign: ForeignBag, source: BagSource, notes: list[str]) -> S
 
 def _grid_scale(foreign: ForeignBag, settings: ImportSettings) -> Scale:
     if settings.grid_mpp is not None:
+        if not PLAUSIBLE_MPP[0] <= settings.grid_mpp < PLAUSIBLE_MPP[1]:
+            what = f"a grid_mpp of {settings.grid_mpp:g} µm per pixel is not plausible"
+            raise UserError(what, mend="Give the µm per pixel that tiles were read at, e.g. 0.5 for 20x")
         return Scale(settings.grid_mpp, "supplied")
     if foreign.mpp is not None:
         return Scale(foreign.mpp, "file")
@@ -286,7 +290,7 @@ def _grid_scale(foreign: ForeignBag, settings: ImportSettings) -> Scale:
 
 
 def _check_supplied(mpp: float, foreign: ForeignBag, notes: list[str]) -> None:
-    if not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
+    if not PLAUSIBLE_MPP[0] <= mpp < PLAUSIBLE_MPP[1]:
         raise UserError(f"an mpp of {mpp:g} µm per pixel is not plausible", mend="Give the mpp of level 0, e.g. 0.25")
     limits = MPP_OF_MAGNIFICATION.get(int(foreign.magnification)) if foreign.magnification else None
     if limits and foreign.mpp is None and not limits[0] * 0.9 <= mpp <= limits[1] * 1.1:
