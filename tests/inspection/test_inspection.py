@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -65,6 +66,17 @@ def test_the_side_of_a_tile_in_um_is_not_told_among_pixels(tmp_path: Path) -> No
     assert report.facts["tile_side_um"] == 128.0
     torch.save(torch.ones(3, 4), tmp_path / "bare.pt")
     assert "None" not in "".join(report_lines(look(tmp_path / "bare.pt")))
+
+
+def test_hdf5_of_no_known_format_is_shown(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s1.h5", "w") as file:
+        file["embeddings"] = features()
+        file["uni/coords"] = TILES
+    report = look(tmp_path / "s1.h5")
+    assert report.facts == {"holds": {"embeddings": [5, 1024], "uni/coords": [5, 2]}}
+    assert "none of the formats" in report.reasons[0]
+    assert "sparra inspect" not in report.reasons[0]
+    assert "  holds: embeddings 5 × 1024, uni/coords 5 × 2" in report_lines(report)
 
 
 def test_nan_zeros_and_repeats_are_counted(tmp_path: Path) -> None:

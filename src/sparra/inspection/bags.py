@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,10 +12,14 @@ from sparra.bags.bag import Bag
 from sparra.bags.encoder_names import common_name, names_of_dimension
 from sparra.bags.foreign import BagSource, ForeignBag, bag_of
 from sparra.bags.readers import bag_readers, find_reader, read_foreign
+from sparra.bags.readers.hdf5 import open_hdf5
+from sparra.bags.store import own_item
 from sparra.errors import UserError
 from sparra.inspection.report import Report
 from sparra.study.imports.find import companion_reason, find_bags
 
+DATASETS_SHOWN = 12
+UNKNOWN = "{} file, damaged or of no known format"
 UNITS = {"level0": "pixels of level 0", "grid": "pixels of the resolution that tiles were read at", "um": "µm"}
 
 
@@ -26,9 +31,16 @@ def inspect_bag(source: BagSource, reader: str | None = None) -> Report:
         mend = "Give the file of features"
         return Report(path, "coordinates", why, False, [f"it holds {why}, no features. {mend}."])
     try:
+        reader = find_reader(path, reader)
+    except UserError as error:
+        holds = _contents(path) if path.suffix.lower() == ".h5" else None
+        # Not "see what it holds": whoever is here was sent to look.
+        told = UserError(error.what, mend="Bring it into one of the formats of docs/import.md") if holds else error
+        return Report(path, "bag", UNKNOWN.format(path.suffix or "no"), False, [_reason(told)], {"holds": holds})
+    try:
         name, content = read_foreign(source, reader)
     except UserError as error:
-        return Report(path, "bag", _title(path, reader), False, [_reason(error)])
+        return Report(path, "bag", bag_readers[reader].title, False, [_reason(error)])
     title = bag_readers[name].title
     if isinstance(content, Bag):
         return Report(path, "bag", title, True, facts=_facts_of_bag(content), notes=_notes(content))
@@ -60,11 +72,22 @@ def inspect_folder(path: Path) -> Report:
     return Report(path, "folder", "of bags", not reasons, reasons, facts, notes)
 
 
-def _title(path: Path, reader: str | None) -> str:
+def _contents(path: Path) -> dict[str, list[int]] | None:
+    """Return the shapes of the first datasets of an HDF5 file; None for a damaged one and any other file."""
+    shapes: dict[str, list[int]] = {}
     try:
-        return bag_readers[find_reader(path, reader)].title
+        with open_hdf5(path) as file:
+            for name in file:
+                item = own_item(file, name)
+                inside = (
+                    {f"{name}/{part}": own_item(item, part) for part in item} if isinstance(item, h5py.Group) else {}
+                )
+                for place, found in {name: item, **inside}.items():
+                    if isinstance(found, h5py.Dataset) and found.shape is not None and len(shapes) < DATASETS_SHOWN:
+                        shapes[place] = list(found.shape)
     except UserError:
-        return f"{path.suffix or 'no'} file, damaged or of no known format"
+        return None
+    return shapes or None
 
 
 def _reason(error: UserError) -> str:
