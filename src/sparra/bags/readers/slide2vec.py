@@ -108,10 +108,9 @@ def mpp_of_tiles(
     """
     if not (side and pixels and spacing_um):
         return None, ()
-    mpp = pixels * spacing_um / side
-    off = 100 / side
-    told = f"mpp {mpp:.4g} was found from the side of tiles ({side:g} px for {pixels * spacing_um:g} µm)"
-    return mpp, (f"{told}, and may be off by {off:.2g} %",)
+    # Without the slide's own numbers, so that a cohort's notes are one line.
+    told = f"mpp was found from the side of tiles, {pixels * spacing_um:g} µm in whole pixels of level 0"
+    return pixels * spacing_um / side, (f"{told}, and may be off by {100 / side:.1g} %",)
 
 
 def _either(section: Any, name: str, older: str) -> float | None:
