@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +70,24 @@ def trident_truncated(folder: Path) -> Path:
 @broken("empty (0 bytes)")
 def trident_empty_file(folder: Path) -> Path:
     return cut(trident_file(folder, values()), 0)
+
+
+@broken("'features' is a group (of values), not a dataset of numbers")
+def trident_group_for_a_dataset(folder: Path) -> Path:
+    path = trident_file(folder, values())
+    with h5py.File(path, "a") as file:
+        del file["features"]
+        file["features/values"] = values()
+    return path
+
+
+@broken("the dataset '/features' holds nothing")
+def trident_dataset_without_shape(folder: Path) -> Path:
+    path = trident_file(folder, values())
+    with h5py.File(path, "a") as file:
+        del file["features"]
+        file["features"] = h5py.Empty("f4")
+    return path
 
 
 @broken("truncated, damaged or no HDF5")
@@ -312,36 +329,6 @@ def zarr_without_metadata(folder: Path) -> Path:
 def zarr_of_something_else(folder: Path) -> Path:
     zarr.open_group(folder / "s1.zarr", mode="w").create_array("canvas", shape=(2, 2), dtype="f4")
     return folder / "s1.zarr"
-
-
-@broken("coordinates tiles/s1.coordinates.npz are missing")
-def slide2vec_without_coordinates(folder: Path) -> Path:
-    made = layouts.slide2vec(folder, values(), TILES, MPP)
-    shutil.rmtree(folder / "tiles")
-    meta = made.path.with_name("s1.meta.json")
-    meta.write_text(meta.read_text().replace("/elsewhere", str(folder)))
-    return made.path
-
-
-@broken("s1.meta.json is missing, which slide2vec writes last")
-def slide2vec_interrupted(folder: Path) -> Path:
-    made = layouts.slide2vec(folder, values(), TILES, MPP)
-    made.path.with_name("s1.meta.json").unlink()
-    return made.path
-
-
-@broken("regions by tiles by values")
-def slide2vec_hierarchical(folder: Path) -> Path:
-    made = layouts.slide2vec(folder, values(), TILES, MPP)
-    torch.save(torch.ones(2, 4, D), made.path)
-    return made.path
-
-
-@broken("the JSON cannot be read")
-def slide2vec_cut_meta(folder: Path) -> Path:
-    made = layouts.slide2vec(folder, values(), TILES, MPP)
-    cut(made.path.with_name("s1.meta.json"), 0.5)
-    return made.path
 
 
 @broken("8 rows of features but 7 positions")

@@ -6,7 +6,6 @@ scan of `mpp` µm per pixel, read by the encoder at `GRID_MPP`.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,18 @@ import h5py
 import numpy as np
 import torch
 import zarr
-from numpy.typing import NDArray
+from tests.bags.parts import GRID_MPP, GRID_PX, TILE_UM, Array, Made, corners_px
+from tests.bags.slide2vec_layouts import (
+    slide2vec,
+    slide2vec_3_0,
+    slide2vec_3_2,
+    slide2vec_4_0,
+    slide2vec_npz,
+    slide2vec_numpy_1,
+    slide2vec_numpy_2,
+)
 
 from sparra.bags.settings import ImportSettings
-
-TILE_UM = 128.0
-GRID_MPP = 0.5
-GRID_PX = 256
-
-
-@dataclass(frozen=True)
-class Made:
-    """A written file, and what a user has to say to import it."""
-
-    path: Path
-    mpp: float | None = None
-    settings: ImportSettings = field(default_factory=ImportSettings)
-    encoder: str = "unknown"
-
-
-Array = NDArray[Any]
-
-
-def corners_px(tiles: Array, mpp: float) -> Array:
-    """Top-left corners in pixels of level 0."""
-    return (tiles * (TILE_UM / mpp)).astype(np.int64)
 
 
 def trident_h5(path: Path, features: Array, coords: Array, mpp: float, encoder: str | None = "uni_v1") -> None:
@@ -250,43 +236,10 @@ def tiatoolbox_zarr_probabilities(folder: Path, features: Array, tiles: Array, m
     return _tiatoolbox_zarr(folder, features, tiles, "probabilities", 3)
 
 
-def _slide2vec_tiles(folder: Path, features: Array, tiles: Array, mpp: float) -> None:
-    for name in ("tiles", "tile_embeddings"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    x, y = corners_px(tiles, mpp).T
-    fractions = np.linspace(0.5, 1, len(x), dtype=np.float32)
-    index = np.arange(len(x), dtype=np.int32)
-    np.savez(folder / "tiles" / "s1.coordinates.npz", x=x, y=y, tile_index=index, tissue_fractions=fractions)
-    side = round(TILE_UM / mpp)
-    sections = {
-        "provenance": {"sample_id": "s1", "image_path": "/data/s1.svs"},
-        "slide": {"dimensions": [100_000, 80_000], "base_spacing_um": mpp, "level_downsamples": [1.0, 4.0]},
-        "tiling": {"requested_tile_size_px": GRID_PX, "requested_spacing_um": GRID_MPP, "tile_size_lv0": side},
-    }
-    (folder / "tiles" / "s1.coordinates.meta.json").write_text(json.dumps(sections))
-    meta = {
-        "sample_id": "s1",
-        "artifact_type": "tile_embeddings",
-        "encoder_name": "uni",
-        "feature_dim": features.shape[1],
-        "num_tiles": len(features),
-        "coordinates_npz_path": "/elsewhere/tiles/s1.coordinates.npz",
-        "requested_tile_size_px": GRID_PX,
-        "tile_size_lv0": side,
-    }
-    (folder / "tile_embeddings" / "s1.meta.json").write_text(json.dumps(meta))
-
-
-def slide2vec(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
-    _slide2vec_tiles(folder, features, tiles, mpp)
-    torch.save(torch.from_numpy(features).half(), folder / "tile_embeddings" / "s1.pt")
-    return Made(folder / "tile_embeddings" / "s1.pt", None, encoder="uni")
-
-
-def slide2vec_npz(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
-    _slide2vec_tiles(folder, features, tiles, mpp)
-    np.savez_compressed(folder / "tile_embeddings" / "s1.npz", features=features)
-    return Made(folder / "tile_embeddings" / "s1.npz", None, encoder="uni")
+def tensor_in_a_dictionary(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
+    content = {"feats": torch.from_numpy(features), "coords": torch.from_numpy(corners_px(tiles, mpp)), "label": 1}
+    torch.save(content, folder / "s1.pt")
+    return Made(folder / "s1.pt", mpp, ImportSettings(tile_px=round(TILE_UM / mpp)))
 
 
 def slideflow(folder: Path, features: Array, tiles: Array, mpp: float) -> Made:
@@ -376,6 +329,12 @@ LAYOUTS: dict[str, Writer] = {
         tiatoolbox_zarr_probabilities,
         slide2vec,
         slide2vec_npz,
+        slide2vec_4_0,
+        slide2vec_3_0,
+        slide2vec_3_2,
+        slide2vec_numpy_1,
+        slide2vec_numpy_2,
+        tensor_in_a_dictionary,
         slideflow,
         slideflow_without_archives,
         histossl,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.bags import layouts
-from tests.bags.broken import BROKEN, MPP, TILES, trident_file, values
+from tests.bags import broken_slide2vec, layouts
+from tests.bags.broken import MPP, TILES, trident_file, values
 
 from sparra.bags.foreign import BagSource
 from sparra.bags.readers import import_bag
@@ -14,6 +14,7 @@ from sparra.bags.settings import ImportSettings
 from sparra.errors import UserError
 from sparra.inspection import inspect_file
 
+BROKEN = broken_slide2vec.BROKEN
 # One cohort has one answer to what its files do not say.
 SETTINGS = ImportSettings(grid_mpp=0.5)
 

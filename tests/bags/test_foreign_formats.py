@@ -28,6 +28,8 @@ READER_OF = {
     "pancia": "tiatoolbox",
     "tiatoolbox_zarr": "tiatoolbox-zarr",
     "slide2vec": "slide2vec",
+    "slide2vec_numpy": "slide2vec-numpy",
+    "tensor": "torch-tensor",
     "slideflow": "slideflow",
     "histossl": "histossl",
     "slidegraph": "graph-nodes",
@@ -64,7 +66,10 @@ def test_coordinates_and_features_are_right_at_20x_and_40x(tmp_path: Path, layou
     assert is_bag_file(made.path)
 
 
-@pytest.mark.parametrize("layout", ["trident", "clam", "fishing_rod", "slide2vec", "tiatoolbox", "histossl"])
+@pytest.mark.parametrize(
+    "layout",
+    ["trident", "clam", "fishing_rod", "slide2vec", "slide2vec_3_0", "slide2vec_numpy_1", "tiatoolbox", "histossl"],
+)
 @pytest.mark.parametrize("mpp", [0.25, 0.5])
 def test_resolution_that_the_encoder_saw_is_kept(tmp_path: Path, layout: str, mpp: float) -> None:
     bag = imported(LAYOUTS[layout](tmp_path, features(len(TILES)), TILES, mpp))
@@ -150,6 +155,15 @@ def test_a_magnification_given_for_um_per_pixel_is_refused(tmp_path: Path, magni
         import_bag(made.path, "slide", magnification)
 
 
+def test_a_dictionary_in_pt_files_is_read_with_the_patches_beside_it(tmp_path: Path) -> None:
+    made = layouts.clam_pt(tmp_path, features(len(TILES)), TILES, 0.5)
+    torch.save({"features": torch.from_numpy(features(len(TILES)))}, made.path)
+    np.testing.assert_allclose(imported(made).positions, (TILES + 0.5) * TILE_UM)
+    for folder in ("patches", "features/h5_files"):
+        shutil.rmtree(tmp_path / folder)
+    assert imported(made).positions is None
+
+
 def test_stamp_in_another_unit_than_um_is_refused(tmp_path: Path) -> None:
     attributes = {"extractor": "uni", "unit": "px", "tile_size_um": 256.0, "tile_size_px": 224}
     layouts.stamp_h5(tmp_path / "s1.h5", features(len(TILES)), TILES * 224.0, attributes)
@@ -205,6 +219,49 @@ def test_slide2vec_coordinates_are_followed_within_its_own_folder(tmp_path: Path
         meta.write_text(json.dumps({**content, "coordinates_npz_path": str(named)}))
         with pytest.raises(UserError, match=rf"its coordinates tiles/{name} are missing"):
             import_bag(made.path, "slide")
+
+
+@pytest.mark.parametrize("layout", ["slide2vec_3_0", "slide2vec_numpy_1", "slide2vec_numpy_2"])
+@pytest.mark.parametrize("mpp", [0.2278, 0.2527, 0.4932])
+def test_old_slide2vec_tells_its_mpp_by_the_side_of_tiles(tmp_path: Path, layout: str, mpp: float) -> None:
+    made = LAYOUTS[layout](tmp_path, features(len(TILES)), TILES, mpp)
+    bag = import_bag(made.path, "slide")
+    assert bag.provenance["mpp"] == pytest.approx(mpp, rel=1 / round(TILE_UM / mpp))
+    assert any("was found from the side of tiles" in note for note in bag.provenance["notes"])
+    exact = import_bag(made.path, "slide", mpp)
+    corners = (TILES * (TILE_UM / mpp)).astype(np.int64)
+    np.testing.assert_allclose(exact.positions, (corners + round(TILE_UM / mpp) / 2) * mpp)
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ("model: {level: tile, name: uni}", "uni"),
+        ("model: {level: tile}", "unknown"),
+        ("model: uni", "unknown"),
+        ("- uni", "unknown"),
+        ("model: {level: [", "unknown"),
+        ("model: {level: tile, name: 3}", "unknown"),
+    ],
+)
+def test_the_encoder_of_slide2vec_1_stands_in_its_settings(tmp_path: Path, config: str, name: str) -> None:
+    made = layouts.slide2vec_numpy_1(tmp_path, features(len(TILES)), TILES, 0.25)
+    (tmp_path / "config.yaml").write_text(config)
+    assert import_bag(made.path, "slide").provenance["encoder"] == name
+
+
+def test_tiles_below_a_slide_encoder_are_of_its_tile_encoder(tmp_path: Path) -> None:
+    made = layouts.slide2vec_numpy_2(tmp_path, features(len(TILES), dimension=768), TILES, 0.25)
+    (tmp_path / "config.yaml").write_text("model: {level: slide, name: titan}")
+    assert import_bag(made.path, "slide").provenance["encoder"] == "conch-v1.5"
+    for name in ("s1", "s1-latents"):
+        with pytest.raises(UserError, match=r"features of the whole slide .*Give s1-tiles\.pt"):
+            import_bag(tmp_path / "features" / f"{name}.pt", "slide")
+
+
+def test_a_dictionary_without_positions_has_none(tmp_path: Path) -> None:
+    torch.save({"features": torch.ones(3, 4), "slide": "s1"}, tmp_path / "s1.pt")
+    assert import_bag(tmp_path / "s1.pt", "slide").positions is None
 
 
 @pytest.mark.parametrize("stride_attribute", [True, False])

@@ -111,7 +111,8 @@ def test_transposed_tensor_keeps_its_values(tmp_path: Path) -> None:
         (torch.ones(0, 4), r"shape \(0, 4\)"),
         (torch.ones(2, 3, dtype=torch.int64), "not dense and float"),
         (torch.eye(3).to_sparse(), "not dense and float"),
-        ({"features": torch.ones(2, 3)}, "holds a dict"),
+        ({"values": torch.ones(2, 3)}, "holds a dictionary of values, no 'features'"),
+        ({"features": [1, 2]}, "holds a list"),
         ([1, 2], "holds a list"),
     ],
 )

@@ -219,6 +219,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_real_files() -> None:
     assert look(SHARED / "slides" / "cmu-1-small-region.svs").facts["mpp_x"] == pytest.approx(0.499)
     bags = look(SHARED / "hipt-rcc" / "bags")
-    assert bags.facts["bags"] == {"bare tensor (HIPT, CLAM)": 616}
+    assert bags.facts["bags"] == {"tensor (HIPT, CLAM)": 616}
     mask = next((SHARED / "kits23").rglob("*segmentation.nii.gz"))
     assert set(look(mask).facts["labels"]) <= {"1", "2", "3"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from sparra.errors import UserError
 from sparra.pathology.decoders.by_tifffile import _of_ome
 from sparra.pathology.extract import extract_slide
 from sparra.pathology.settings import SlideSettings
@@ -101,3 +102,55 @@ def test_tissue_to_tiles(tmp_path: Path, paint_tissue: PaintTissue) -> None:
     bag, _ = extract_slide(path, None, SlideSettings(tile_um=64))
     assert len(bag) >= 16
     assert (np.abs(bag.positions - 240) < 170).all()
+
+
+def write_planes(path: Path, picture: np.ndarray, names: list[str] | None = None, **options: object) -> None:
+    """Write each colour as a picture of its own, and levels as sub-resolutions, as raw2ometiff does without --rgb."""
+    metadata: dict = {"axes": "CYX", "PhysicalSizeX": MPP, "PhysicalSizeY": MPP}
+    if names:
+        metadata["Channel"] = {"Name": names}
+    common: dict = {"photometric": "minisblack", "tile": (256, 256), **options}
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(np.moveaxis(picture, -1, 0).copy(), subifds=1, metadata=metadata, **common)
+        writer.write(np.moveaxis(halved(picture), -1, 0).copy(), subfiletype=1, metadata=None, **common)
+
+
+@pytest.mark.parametrize("names", [None, ["Red", "green", "B"], ["Channel 0", "Channel 1", "Channel 2"]])
+@pytest.mark.parametrize("compression", [None, "deflate", "jpeg"])
+def test_colours_in_three_pictures_are_one_slide(tmp_path: Path, names: list[str] | None, compression: str) -> None:
+    picture = np.random.default_rng(0).integers(90, 255, (900, 1300, 3), dtype=np.uint8)
+    if compression == "jpeg":  # exact where pieces are even
+        picture[...] = (200, 140, 180)
+    path = tmp_path / "slide.ome.tif"
+    write_planes(path, picture, names, compression=compression)
+    with Slide(path) as slide:
+        assert slide.resolution.x == pytest.approx(MPP)
+        assert slide.describe()["level_dimensions"] == [[1300, 900], [650, 450]]
+        assert np.array_equal(slide.read_um(100 * MPP, 300 * MPP, 256 * MPP, 256), picture[300:556, 100:356])
+        from_level = slide.read_um(64 * MPP, 128 * MPP, 512 * MPP, 256)
+    assert np.array_equal(from_level, halved(picture)[64:320, 32:288])
+
+
+@pytest.mark.parametrize(
+    ("level", "names"),
+    [(60, None), (60, ["Red", "Green", "Blue"]), (220, ["Hematoxylin", "DAB", "Residual"]), (220, ["", "", "Blue2"])],
+)
+def test_channels_that_are_no_colours_are_refused(tmp_path: Path, level: int, names: list[str] | None) -> None:
+    path = tmp_path / "slide.ome.tif"
+    write_planes(path, np.full((512, 512, 3), level, np.uint8), names)
+    with pytest.raises(UserError, match="3 separate channels and not one picture in RGB colour"):
+        Slide(path)
+
+
+def test_a_damaged_colour_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "slide.ome.tif"
+    picture = np.random.default_rng(0).integers(90, 255, (900, 1300, 3), dtype=np.uint8)
+    write_planes(path, picture, compression="deflate")
+    with tifffile.TiffFile(path) as file:
+        blue = file.series[0].levels[0].pages[2]
+        start, length = blue.dataoffsets[0], blue.databytecounts[0]
+    content = bytearray(path.read_bytes())
+    content[start : start + length] = b"\x5a" * length
+    path.write_bytes(content)
+    with Slide(path) as slide, pytest.raises(UserError, match="damaged or cut off"):
+        slide.read_um(0, 0, 100 * MPP, 100)

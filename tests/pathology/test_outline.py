@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -149,6 +150,14 @@ def test_how_opaque_a_mask_is_does_not_count(write_slide: WriteSlide, tmp_path: 
     with Slide(write_slide(np.full((600, 800, 3), 200, np.uint8), 0.5, 1)) as slide:
         outline = read_annotation(tmp_path / "m.png", slide)
     assert (outline.bounds, outline.area) == ((100, 50, 300, 150), 20_000)
+
+
+def test_what_is_no_number_in_a_mask_is_no_tissue(write_slide: WriteSlide, tmp_path: Path) -> None:
+    mask = np.full((60, 80), np.nan, np.float32)
+    mask[10:30, 20:60] = 1
+    tifffile.imwrite(tmp_path / "m.tif", mask)
+    with Slide(write_slide(np.full((600, 800, 3), 200, np.uint8), 0.5, 1)) as slide:
+        assert read_annotation(tmp_path / "m.tif", slide).bounds == (100, 50, 300, 150)
 
 
 @pytest.mark.parametrize("colour", PENS)

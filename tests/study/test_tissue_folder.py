@@ -24,3 +24,17 @@ def test_the_folder_of_outlines_is_looked_at(study: Study, sparra: Sparra, name:
     assert (code == 0) == (words == ""), told
     assert words in " ".join(told.split())
     assert "Traceback" not in told
+
+
+def test_an_outline_without_tissue_is_told_before_the_hours_of_extraction(study: Study, sparra: Sparra) -> None:
+    rows = study.rows("images.csv")
+    slide = next(row for row in rows if row["modality"] == "slide")
+    study.write_rows("images.csv", [slide])
+    study.write_rows("subjects.csv", [r for r in study.rows("subjects.csv") if r["subject_id"] == slide["subject_id"]])
+    study.change("slide", tissue_folder="outlines")
+    (study.folder / "outlines").mkdir()
+    point = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {}}
+    (study.folder / "outlines" / f"{study.path(slide['path']).stem}.geojson").write_text(json.dumps(point))
+    code, told = sparra("check", study.file)
+    assert code != 0
+    assert "the annotation holds no area of tissue" in " ".join(told.split())

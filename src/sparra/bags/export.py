@@ -19,6 +19,7 @@ from sparra.bags.bag import Bag
 from sparra.bags.foreign import MPP_OF_MAGNIFICATION, PLAUSIBLE_MPP
 from sparra.bags.readers.hdf5 import number
 from sparra.bags.store import read_bag
+from sparra.cohort.tables import read_table
 from sparra.errors import UserError
 from sparra.files import atomic_path
 
@@ -200,6 +201,9 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]], attributes: dict[str, di
 def bags_in(source: Path) -> list[Path]:
     """Return the bags to export: a file, or every ``.h5`` below a folder of slide bags.
 
+    Of a folder that ``sparra import`` wrote, the bags that its ``images.csv`` names: one that is of another kind than
+    most stays in ``bags`` without a row.
+
     Raises
     ------
     UserError
@@ -207,8 +211,12 @@ def bags_in(source: Path) -> list[Path]:
     """
     if source.is_file():
         return [source]
-    folder = source / "features" / "slide" if (source / "features" / "slide").is_dir() else source
-    paths = sorted(path for path in folder.rglob("*.h5") if not path.name.startswith("."))
+    if (source / "images.csv").is_file() and (source / "bags").is_dir():
+        rows = read_table(source / "images.csv", ("path",)).rows
+        paths = [source / row["path"] for row in rows if (source / row["path"]).parent == source / "bags"]
+    else:
+        folder = source / "features" / "slide" if (source / "features" / "slide").is_dir() else source
+        paths = sorted(path for path in folder.rglob("*.h5") if not path.name.startswith("."))
     if not paths:
         raise UserError("there is no bag", source, "Give a bag, a folder of bags, or a study's output folder")
     repeated = sorted(name for name, number in Counter(path.stem for path in paths).items() if number > 1)

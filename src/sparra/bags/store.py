@@ -159,6 +159,8 @@ def stored_values(dataset: Any) -> NDArray[Any]:
 def _read_whole(dataset: Any, read: Callable[[], Any]) -> Any:
     if dataset.external or dataset.is_virtual:
         raise ValueError("its values lie in other files")
+    if dataset.shape is None:
+        raise ValueError(f"the dataset '{dataset.name}' holds nothing")
     path, size = Path(dataset.file.filename), dataset.size * dataset.dtype.itemsize
     held = path.stat().st_size
     if promises_too_much(size, held):

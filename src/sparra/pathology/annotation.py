@@ -11,7 +11,7 @@ from PIL import Image
 from shapely.geometry import MultiPolygon
 
 from sparra.errors import UserError
-from sparra.pathology.geojson import read_geojson
+from sparra.pathology.geojson import annotated_tissue, read_geojson
 from sparra.pathology.outline import outline_of, snapped
 from sparra.pathology.slide import Slide
 
@@ -62,6 +62,19 @@ def check_annotation(path: Path) -> None:
     if path.suffix.lower() not in (*GEOJSON, *PICTURES):
         mend = f"Give GeoJSON in pixels of level 0, or a mask as {', '.join(PICTURES)} (JPEG smears its edges)"
         raise UserError(f"a '{path.suffix}' file cannot be read as an annotation of tissue", where=path, mend=mend)
+
+
+def check_outline(path: Path) -> None:
+    """Check that an annotation is of the right kind and, where it is GeoJSON, holds areas; not yet whether it fits.
+
+    Raises
+    ------
+    UserError
+        As `check_annotation`, or if GeoJSON cannot be read or holds no area of tissue.
+    """
+    check_annotation(path)
+    if path.suffix.lower() in GEOJSON:
+        annotated_tissue(path)
 
 
 def read_annotation(path: Path, slide: Slide, label: tuple[int, ...] | None = None) -> MultiPolygon:
@@ -120,6 +133,8 @@ def _read_mask(path: Path, label: tuple[int, ...] | None) -> NDArray[np.bool_]:
         values = values[..., :colours].max(axis=2)
     if values.ndim != 2:
         raise UserError("the mask is a colour picture", where=path, mend="Save it with one channel")
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values)  # What is no number is no tissue.
     mask: NDArray[np.bool_] = values != 0 if label is None else np.isin(values, label)
     return mask
 

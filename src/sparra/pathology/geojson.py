@@ -76,6 +76,22 @@ def read_geojson(path: Path, mpp: tuple[float, float], dimensions: tuple[int, in
     UserError
         If the file is no GeoJSON, holds no area, or none that lies on the slide.
     """
+    tissue = annotated_tissue(path)
+    on_slide = as_areas([tissue.intersection(shapely.box(0, 0, *dimensions))])
+    if on_slide.is_empty:
+        what = f"the annotation lies outside the slide of {dimensions[0]} × {dimensions[1]} pixels"
+        raise UserError(what, where=path, mend="Check that it was drawn on this slide, in pixels of level 0")
+    return shapely.transform(on_slide, lambda points: points * np.asarray(mpp))
+
+
+def annotated_tissue(path: Path) -> MultiPolygon:
+    """Read annotated tissue in pixels of level 0, wherever it lies; see `read_geojson`.
+
+    Raises
+    ------
+    UserError
+        If the file is no GeoJSON or holds no area.
+    """
     taken: list[Any] = []
     left_out: list[Any] = []
     for feature in _features(path):
@@ -93,11 +109,7 @@ def read_geojson(path: Path, mpp: tuple[float, float], dimensions: tuple[int, in
         if tissue.is_empty:
             what = f"all of the annotated tissue is taken away by areas of a class that ends in '{IGNORED}'"
             raise UserError(what, where=path, mend="Make those areas smaller in QuPath, or change their class")
-    on_slide = as_areas([tissue.intersection(shapely.box(0, 0, *dimensions))])
-    if on_slide.is_empty:
-        what = f"the annotation lies outside the slide of {dimensions[0]} × {dimensions[1]} pixels"
-        raise UserError(what, where=path, mend="Check that it was drawn on this slide, in pixels of level 0")
-    return shapely.transform(on_slide, lambda points: points * np.asarray(mpp))
+    return tissue
 
 
 def _features(path: Path) -> list[dict[str, Any]]:

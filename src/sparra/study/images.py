@@ -8,7 +8,7 @@ from sparra.bags import Bag, Preview, read_preview, write_bag
 from sparra.bags.readers import import_bag, is_bag_file, parts_of
 from sparra.cohort.tables import ImageRecord
 from sparra.errors import UserError
-from sparra.pathology.annotation import annotation_in, check_annotation
+from sparra.pathology.annotation import annotation_in, check_outline
 from sparra.pathology.extract import extract_slide, slide_notes
 from sparra.pathology.settings import SlideSettings
 from sparra.pathology.slide import check_slide
@@ -40,8 +40,9 @@ def check_image(image: ImageRecord, ct: CtSettings, slide: SlideSettings, bags: 
         return kind_of(import_bag(image.path, image.modality, image.mpp, bags.imports))
     if image.modality == "slide":
         resolution = check_slide(image.path, image.mpp, slide.mpp_policy)
-        if image.mask is not None:
-            check_annotation(image.mask)
+        outline = image.mask or annotation_in(slide.tissue_folder, image.path)
+        if outline is not None:
+            check_outline(outline)
         return {"notes": slide_notes(max(resolution.x, resolution.y), slide)}
     check_ct(
         image.path,

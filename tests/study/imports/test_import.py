@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from tests.bags import layouts
-from tests.bags.broken import BROKEN
+from tests.bags import broken_slide2vec, layouts
 from tests.bags.layouts import LAYOUTS, TILE_UM
 
 from sparra.bags import read_bag
+from sparra.bags.export import bags_in
 from sparra.bags.settings import ImportSettings
 from sparra.cohort.tables import subject_key
 from sparra.errors import UserError
-from sparra.study.imports.find import TWICE, WHOLE_SLIDES, find_bags
+from sparra.study.imports.find import COMPANIONS, TWICE, WHOLE_SLIDES, find_bags
 from sparra.study.imports.mpp import MppSource, mpp_source
 from sparra.study.imports.run import ImportOutcome, ImportRequest, import_folder
 
+BROKEN = broken_slide2vec.BROKEN
 # A folder's coordinates, whole slides and tables are not taken for bags in the first place.
 NOT_TAKEN = {"trident_slide_features", "csv_with_words", "csv_with_a_gap", "csv_with_half_a_position"}
 TILES = np.array([[3, 1], [4, 1], [3, 2], [11, 7], [0, 0]])
@@ -184,6 +185,21 @@ def test_bags_of_another_encoder_are_listed_and_not_in_the_table(tmp_path: Path)
     (problem,) = outcome.problems
     assert problem.where.endswith("odd.h5")
     assert "512 of encoder 'conch', those of most slide images are 1024 of encoder 'uni'" in problem.what
+
+
+def test_whole_slides_of_slide2vec_2_are_passed_over(tmp_path: Path) -> None:
+    layouts.slide2vec_numpy_2(tmp_path / "in", features(), TILES, 0.5)
+    outcome = run(tmp_path / "in", tmp_path / "out", None)
+    assert (outcome.imported, outcome.problems) == (1, [])
+    assert outcome.skipped == {COMPANIONS: 1, WHOLE_SLIDES: 2}
+
+
+def test_odd_bags_of_an_import_are_not_exported(tmp_path: Path) -> None:
+    source = job(tmp_path / "job", 3)
+    layouts.stamp_h5(source / "odd.h5", features()[:, :512], TILES * 128.0, {"unit": "um", "tile_size_um": 128.0})
+    run(source, tmp_path / "out")
+    assert (tmp_path / "out" / "bags" / "odd.h5").is_file()
+    assert [path.stem[-11:-7] for path in bags_in(tmp_path / "out")] == ["-01Z"] * 3
 
 
 def test_pt_files_beside_h5_files_are_the_same_bags(tmp_path: Path) -> None:

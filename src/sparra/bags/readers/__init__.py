@@ -18,6 +18,7 @@ from sparra.bags.readers import native as native
 from sparra.bags.readers import plain as plain
 from sparra.bags.readers import plain_csv as plain_csv
 from sparra.bags.readers import slide2vec as slide2vec
+from sparra.bags.readers import slide2vec_numpy as slide2vec_numpy
 from sparra.bags.readers import slideflow as slideflow
 from sparra.bags.readers import stamp as stamp
 from sparra.bags.readers import tiatoolbox as tiatoolbox

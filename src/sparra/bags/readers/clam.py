@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 
 from sparra.bags.foreign import BagSource, ForeignBag, require_same_number
+from sparra.bags.readers import torch_tensor
 from sparra.bags.readers.hdf5 import array_in, number, open_hdf5, plain_attributes
 from sparra.bags.readers.registry import BagReader, bag_readers
-from sparra.bags.readers.torch_tensor import matrix_in
 from sparra.bags.store import own_item
 from sparra.errors import UserError
 
@@ -52,7 +52,8 @@ def read(source: BagSource) -> ForeignBag:
     attributes: dict[str, Any] = {}
     coords = None
     if path.suffix.lower() == ".pt":
-        features = matrix_in(path)
+        stored = torch_tensor.read(source)
+        features, coords = stored.features, stored.positions
         if _h5_of(path).is_file():
             coords, attributes = _coordinates(_h5_of(path))
     else:

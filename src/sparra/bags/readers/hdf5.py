@@ -59,6 +59,9 @@ def array_in(file: Any, name: str, path: Path) -> NDArray[Any]:
         If it lies in another file.
     """
     item = own_item(file, name) if name in file else None
+    if isinstance(item, h5py.Group):
+        held = ", ".join(sorted(item)) or "nothing"
+        raise UserError(f"'{name}' is a group (of {held}), not a dataset of numbers", path, MEND)
     if not isinstance(item, h5py.Dataset):
         there = ", ".join(sorted(file)) or "nothing"
         raise UserError(f"the dataset '{name}' is missing, the file holds {there}", path, MEND)

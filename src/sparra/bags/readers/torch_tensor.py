@@ -1,5 +1,10 @@
-"""Bare tensors of features, shape (N, D) or (1, N, D), without positions, as HIPT and CLAM's ``pt_files`` are."""
+"""Tensors of features, shape (N, D) or (1, N, D), without positions, as HIPT and CLAM's ``pt_files`` are.
 
+Or a dictionary with such a tensor under one of `FEATURES`, as collections of multiple-instance models read it, and
+perhaps the corners of patches in pixels of level 0 under one of `CORNERS`.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,9 @@ from sparra.errors import UserError
 from sparra.memory import beyond_memory, is_out_of_memory
 from sparra.torch_files import NotOnlyTensors, load_tensors
 
+FEATURES = ("features", "feats")
+CORNERS = ("coords", "coordinates")
+KEYS_NAMED = 5
 _MEND = "Save the features as one tensor: torch.save(features, path)"
 
 
@@ -22,14 +30,27 @@ def recognise(path: Path) -> bool:
 
 
 def read(source: BagSource) -> ForeignBag:
-    """Read a ``.pt`` that holds nothing but a tensor; there are no positions.
+    """Read a ``.pt`` that holds one tensor of features, and positions only if it is a dictionary.
 
     Raises
     ------
     UserError
         If the file is damaged, would run code on loading, or holds no finite matrix of features.
     """
-    return ForeignBag(matrix_in(source.path))
+    path = source.path
+    content = _load(path)
+    if not isinstance(content, Mapping):
+        return ForeignBag(_matrix(content, path))
+    name = next((name for name in FEATURES if name in content), None)
+    if name is None:
+        there = ", ".join(map(str, list(content)[:KEYS_NAMED])) or "nothing"
+        raise UserError(f"the file holds a dictionary of {there}, no 'features'", path, _MEND)
+    corners = next((content[name] for name in CORNERS if name in content), None)
+    if corners is None:
+        return ForeignBag(_matrix(content[name], path))
+    if not isinstance(corners, torch.Tensor | np.ndarray):
+        raise UserError(f"its coordinates are a {type(corners).__name__}, not a tensor", path, _MEND)
+    return ForeignBag(_matrix(content[name], path), np.asarray(corners))
 
 
 def matrix_in(path: Path) -> NDArray[np.floating[Any]]:
@@ -40,7 +61,10 @@ def matrix_in(path: Path) -> NDArray[np.floating[Any]]:
     UserError
         If the file is damaged, would run code on loading, or holds something else.
     """
-    content = _load(path)
+    return _matrix(_load(path), path)
+
+
+def _matrix(content: Any, path: Path) -> NDArray[np.floating[Any]]:
     mend = "Save the features as one float tensor of shape (patches, features)"
     if not isinstance(content, torch.Tensor):
         raise UserError(f"the file holds a {type(content).__name__}, not a tensor", path, mend)
@@ -75,4 +99,4 @@ def _load(path: Path) -> Any:
     raise UserError(what, path, _MEND)
 
 
-bag_readers.register("torch-tensor")(BagReader("bare tensor (HIPT, CLAM)", (".pt",), recognise, read, 90))
+bag_readers.register("torch-tensor")(BagReader("tensor (HIPT, CLAM)", (".pt",), recognise, read, 90))

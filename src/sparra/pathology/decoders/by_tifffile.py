@@ -26,6 +26,7 @@ from sparra.pathology.decoders.base import (
     as_number,
     damaged,
 )
+from sparra.pathology.decoders.colour_planes import are_colours
 from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
 # What tifffile remarks on a broken file names no file, and comes beside the one sentence that does; who sets up
@@ -37,7 +38,7 @@ LARGEST_ASPECT_CHANGE = 0.05
 # Of the two letters for micro, the Greek one is written too.
 UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # inch, centimetre
-RGB, YCBCR = 2, 6
+BLACK_IS_ZERO, RGB, YCBCR = 1, 2, 6
 OLD_JPEG, JPEG = 6, 7
 APERIO_YCBCR_JPEG2000 = 33003
 
@@ -68,7 +69,9 @@ class TiffDecoder:
         except Exception as error:  # tifffile raises whatever the bytes lead to
             raise damaged(error, path) from None
         try:
-            self._pages = _pyramid(self._file, path)
+            levels = _pyramid(self._file, path)
+            self._pages = [level.page for level in levels]
+            self._planes = [level.planes for level in levels]
             for page in self._pages:
                 # Looks into the file at its first use, which would move the position of a thread that reads.
                 page.init_decode()
@@ -99,7 +102,7 @@ class TiffDecoder:
     @property
     def has_gaps(self) -> bool:
         """Whether the file lacks tiles."""
-        return any(0 in page.databytecounts for page in self._pages)
+        return any(0 in plane.databytecounts for planes in self._planes for plane in planes)
 
     def forget(self) -> None:
         """Let go of the decoded pieces."""
@@ -115,14 +118,15 @@ class TiffDecoder:
             return self._decode_jpeg(level, row * jpeg.across + column, jpeg, room)
         page = self._pages[level]
         index = row * -(-page.imagewidth // _piece_shape(page)[1]) + column
-        planes = 3 if page.planarconfig == 2 else 1
-        count = len(page.dataoffsets) // (page.samplesperpixel if planes == 3 else 1)
-        parts = [
-            part for plane in range(planes) if (part := self._decode_plane(page, index + plane * count)) is not None
-        ]
-        if len(parts) < planes:
+        planes = self._planes[level]
+        places = [(plane, index) for plane in planes]
+        if page.planarconfig == 2 and len(planes) == 1:
+            count = len(page.dataoffsets) // page.samplesperpixel
+            places = [(page, index + colour * count) for colour in range(3)]
+        parts = [part for place in places if (part := self._decode_plane(page, *place)) is not None]
+        if len(parts) < len(places):
             return None
-        piece = parts[0] if planes == 1 else np.concatenate(parts, axis=-1)
+        piece = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
         if piece.shape[-1] == 3:
             return piece
         # With alpha, what is transparent is white.
@@ -147,33 +151,44 @@ class TiffDecoder:
             return piece
         except Exception:  # the piece is damaged, cut off at the border, or of a kind that only tifffile knows
             self._jpeg[level] = None
-            return self._decode_plane(self._pages[level], index)
+            return self._decode_plane(self._pages[level], self._pages[level], index)
 
-    def _decode_plane(self, page: Any, index: int) -> NDArray[np.uint8] | None:
+    def _decode_plane(self, page: Any, plane: Any, index: int) -> NDArray[np.uint8] | None:
+        """Decode a piece of one of the pictures that are stored like `page`."""
         try:
-            if not page.databytecounts[index]:
+            if not plane.databytecounts[index]:
                 return None
-            content = self._bytes.read(page.dataoffsets[index], page.databytecounts[index])
-            decoded = page.decode(content, index, jpegtables=page.jpegtables)[0]
+            content = self._bytes.read(plane.dataoffsets[index], plane.databytecounts[index])
+            decoded = page.decode(content, index, jpegtables=plane.jpegtables)[0]
         except Exception as error:  # each codec has its own errors
             raise damaged(error, self.path) from None
         piece: NDArray[np.uint8] = decoded[0]
         return piece
 
 
-def _pyramid(file: tifffile.TiffFile, path: Path) -> list[Any]:
-    """Return the page of each level, the largest first, all of them complete and of a kind that is read."""
+class _Level(NamedTuple):
+    """How a level is stored: the page that says so, and the pages that hold it (itself, or one a colour)."""
+
+    page: Any
+    planes: Sequence[Any]
+
+
+def _pyramid(file: tifffile.TiffFile, path: Path) -> list[_Level]:
+    """Return the levels, the largest first, all of them complete and of a kind that is read."""
     if not file.pages or not file.series:
         raise UserError("the file holds no picture", where=path, mend=COPY_AGAIN)
     series = _slide_in(file, path)
-    _require_one_plane(series, WrongPixels if file.is_ome else UserError, path)
-    pages = [level.keyframe for level in series.levels]
-    full = pages[0]
-    for page in pages:
-        _require_colour(page, path)
-        _require_whole(page, file.filehandle.size, path)
-    kept = [page for page in pages if _same_aspect(page, full)]
-    return sorted(kept, key=lambda page: -page.imagewidth)
+    in_planes = file.is_ome and are_colours(series, file.ome_metadata)
+    if not in_planes:
+        _require_one_plane(series, WrongPixels if file.is_ome else UserError, path)
+    levels = [_Level(part.keyframe, part.pages if in_planes else [part.keyframe]) for part in series.levels]
+    full = levels[0].page
+    for page, planes in levels:
+        _require_colour(page, path, in_planes)
+        for plane in planes:
+            _require_whole(page, plane, file.filehandle.size, path)
+    kept = [level for level in levels if _same_aspect(level.page, full)]
+    return sorted(kept, key=lambda level: -level.page.imagewidth)
 
 
 def _slide_in(file: tifffile.TiffFile, path: Path) -> Any:
@@ -201,16 +216,16 @@ def _require_one_plane(series: Any, error: type[UserError], path: Path) -> None:
 _AXES = {"C": "separate channels", "Z": "focal planes", "T": "time points", "I": "pictures", "Q": "pictures"}
 
 
-def _require_colour(page: Any, path: Path) -> None:
-    """Refuse what is not 8-bit RGB."""
+def _require_colour(page: Any, path: Path, in_planes: bool) -> None:
+    """Refuse what is not 8-bit RGB, or one of its colours."""
     if page.dtype != np.uint8:
         kind = "without a known pixel type" if page.dtype is None else f"of type {page.dtype}"
         raise WrongPixels(f"the pixels are {kind}, not 8-bit", where=path, mend=CONVERT)
-    if page.samplesperpixel not in (3, 4):
+    if page.samplesperpixel not in ((1,) if in_planes else (3, 4)):
         colours = "greyscale" if page.samplesperpixel == 1 else f"{page.samplesperpixel} channels"
         raise WrongPixels(f"the slide is {colours}, not RGB colour", where=path, mend=CONVERT)
     jpeg = page.compression in (OLD_JPEG, JPEG)
-    if page.photometric != RGB and not (page.photometric == YCBCR and jpeg):
+    if page.photometric != (BLACK_IS_ZERO if in_planes else RGB) and not (page.photometric == YCBCR and jpeg):
         raise UserError(f"the colours are stored as {page.photometric!r}, not RGB", where=path, mend=CONVERT)
     if page.compression == APERIO_YCBCR_JPEG2000:
         raise UserError("the colours are stored as YCbCr JPEG 2000", where=path, mend=CONVERT)
@@ -220,11 +235,11 @@ def _require_colour(page: Any, path: Path) -> None:
         raise UserError(what, where=path, mend=CONVERT)
 
 
-def _require_whole(page: Any, size: int, path: Path) -> None:
+def _require_whole(page: Any, plane: Any, size: int, path: Path) -> None:
     pieces = -(-page.imagelength // _piece_shape(page)[0]) * -(-page.imagewidth // _piece_shape(page)[1])
-    if min(len(page.dataoffsets), len(page.databytecounts)) < pieces:
+    if min(len(plane.dataoffsets), len(plane.databytecounts)) < pieces:
         raise UserError("the file lacks part of the list of its tiles", where=path, mend=COPY_AGAIN)
-    end = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+    end = max(map(sum, zip(plane.dataoffsets, plane.databytecounts, strict=False)), default=0)
     if end > size:
         what = f"the slide is damaged or cut off: it has {size:,} bytes and its pixels reach to {end:,}"
         raise UserError(what, where=path, mend=COPY_AGAIN)

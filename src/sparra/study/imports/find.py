@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparra.bags.readers import bag_readers, find_reader, is_bag_file
+from sparra.bags.readers.slide2vec_numpy import is_whole_slide
 from sparra.cohort.problems import Problem
 from sparra.errors import UserError
 
@@ -16,7 +17,7 @@ WHOLE_SLIDES = "features of whole slides or patients"
 TWICE = "the same features as the .h5 beside it"
 NO_FEATURES = "no features"
 _COMPANION_NAMES = re.compile(
-    r"([._](position|coordinates|coords|index)\.np[yz]|\.meta\.json|^coords\.npy|^bags_config\.json)$"
+    r"([._](position|coordinates|tiles|coords|index)\.np[yz]|\.meta\.json|^coords\.npy|^bags_config\.json)$"
 )
 _WHOLE_FOLDERS = re.compile(r"^(slide_features_.+|slide_embeddings|patient_embeddings|slide_latents)$")
 _HEAD_BYTES = 1 << 16
@@ -119,7 +120,7 @@ def _why_not(path: Path, reader: str | None) -> str | None:
         return ""
     if companion_reason(path) is not None:
         return COMPANIONS
-    if any(_WHOLE_FOLDERS.match(folder.name) for folder in list(path.parents)[:2]):
+    if any(_WHOLE_FOLDERS.match(folder.name) for folder in list(path.parents)[:2]) or is_whole_slide(path):
         return WHOLE_SLIDES
     if path.parent.name == "pt_files" and (path.parent.parent / "h5_files" / f"{path.stem}.h5").exists():
         return TWICE
@@ -132,8 +133,10 @@ def _why_not(path: Path, reader: str | None) -> str | None:
 
 def companion_reason(path: Path) -> str | None:
     """Return what a file is that goes with a bag and is none; None for any other file."""
-    beside = _COMPANION_NAMES.search(path.name) or (path.parent.name == "patches" and path.suffix.lower() == ".h5")
-    return COMPANIONS if beside else None
+    folder, suffix = path.parent, path.suffix.lower()
+    planned = folder.name == "patches" and suffix == ".h5"
+    tiles = folder.name == "coordinates" and suffix == ".npy" and (folder.parent / "features").is_dir()
+    return COMPANIONS if planned or tiles or _COMPANION_NAMES.search(path.name) else None
 
 
 def _may_be_graph(path: Path) -> bool:
