@@ -259,6 +259,20 @@ def test_tiles_below_a_slide_encoder_are_of_its_tile_encoder(tmp_path: Path) -> 
             import_bag(tmp_path / "features" / f"{name}.pt", "slide")
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.int32])
+def test_coordinates_in_a_dictionary_are_of_any_precision(tmp_path: Path, kind: torch.dtype) -> None:
+    corners = torch.tensor([[0, 0], [64, 0], [0, 128]], dtype=kind, requires_grad=kind.is_floating_point)
+    torch.save({"features": torch.ones(3, 4), "coords": corners}, tmp_path / "s1.pt")
+    bag = import_bag(tmp_path / "s1.pt", "slide", 0.5, ImportSettings(tile_px=64))
+    np.testing.assert_array_equal(bag.positions, [[16, 16], [48, 16], [16, 80]])
+
+
+def test_coordinates_that_are_not_dense_are_refused(tmp_path: Path) -> None:
+    torch.save({"features": torch.ones(3, 4), "coords": torch.eye(3, 2).to_sparse()}, tmp_path / "s1.pt")
+    with pytest.raises(UserError, match="not dense"):
+        import_bag(tmp_path / "s1.pt", "slide", 0.5)
+
+
 def test_a_dictionary_without_positions_has_none(tmp_path: Path) -> None:
     torch.save({"features": torch.ones(3, 4), "slide": "s1"}, tmp_path / "s1.pt")
     assert import_bag(tmp_path / "s1.pt", "slide").positions is None

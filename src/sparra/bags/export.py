@@ -115,7 +115,7 @@ def trident_grid(bag: Bag, mpp: float | None = None) -> TridentGrid:
         raise UserError("the bag has no positions, which TRIDENT's layout needs", mend="Export bags with positions")
     if bag.patch_size is None:
         raise UserError("the bag does not know the size of its tiles", mend="Import it again with --tile-px")
-    if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
+    if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp < PLAUSIBLE_MPP[1]:
         raise UserError(f"an mpp of {mpp:g} µm per pixel is not plausible", mend="Give the mpp of level 0, e.g. 0.25")
     known = _known_mpp(bag) if mpp is None else (mpp, mpp)
     if known is None:

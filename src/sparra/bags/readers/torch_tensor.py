@@ -48,9 +48,11 @@ def read(source: BagSource) -> ForeignBag:
     corners = next((content[name] for name in CORNERS if name in content), None)
     if corners is None:
         return ForeignBag(_matrix(content[name], path))
-    if not isinstance(corners, torch.Tensor | np.ndarray):
+    if not isinstance(corners, torch.Tensor):
         raise UserError(f"its coordinates are a {type(corners).__name__}, not a tensor", path, _MEND)
-    return ForeignBag(_matrix(content[name], path), np.asarray(corners))
+    _require_dense(corners, path)
+    positions = (corners.double() if corners.is_floating_point() else corners).detach().numpy()
+    return ForeignBag(_matrix(content[name], path), positions)
 
 
 def matrix_in(path: Path) -> NDArray[np.floating[Any]]:
@@ -68,10 +70,9 @@ def _matrix(content: Any, path: Path) -> NDArray[np.floating[Any]]:
     mend = "Save the features as one float tensor of shape (patches, features)"
     if not isinstance(content, torch.Tensor):
         raise UserError(f"the file holds a {type(content).__name__}, not a tensor", path, mend)
-    if content.layout != torch.strided or not content.is_floating_point():
+    if not content.is_floating_point():
         raise UserError(f"the tensor is {content.layout} of {content.dtype}, not dense and float", path, mend)
-    if content.is_meta or content.numel() * content.element_size() > content.untyped_storage().nbytes():
-        raise UserError("the tensor has fewer values than its shape says", path, mend)
+    _require_dense(content, path)
     exact = content.dtype in (torch.float16, torch.float32, torch.float64)
     try:
         features: NDArray[np.floating[Any]] = (content if exact else content.float()).detach().numpy()
@@ -80,6 +81,14 @@ def _matrix(content: Any, path: Path) -> NDArray[np.floating[Any]]:
         if not is_out_of_memory(error):
             raise
         raise beyond_memory(path, content.numel() * content.element_size(), _MEND) from error
+
+
+def _require_dense(tensor: torch.Tensor, path: Path) -> None:
+    mend = "Save dense tensors of plain numbers"
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise UserError(f"the tensor is {tensor.layout} of {tensor.dtype}, not dense and float", path, mend)
+    if tensor.is_meta or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise UserError("the tensor has fewer values than its shape says", path, mend)
 
 
 def _load(path: Path) -> Any:
