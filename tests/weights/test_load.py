@@ -116,7 +116,7 @@ def test_without_a_place_for_the_cache_it_goes_on(published: Path, monkeypatch: 
 
 
 def test_an_absent_device_is_one_sentence(published: Path) -> None:
-    for device in ("cuda:9", "nonsense"):
+    for device in ("cuda:9", "nonsense", "meta"):
         with pytest.raises(UserError, match=f"'{device}' is not there"):
             load_network(tiny, SOURCE, LAYOUT, NetworkOptions(weights=str(published), device=device))
 

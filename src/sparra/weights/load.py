@@ -196,7 +196,7 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # "meta" has no values
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"the device '{name}' is not there", mend="Set 'device: auto' or 'device: cpu'") from None
     return device
