@@ -154,3 +154,44 @@ def test_a_damaged_colour_is_told(tmp_path: Path) -> None:
     path.write_bytes(content)
     with Slide(path) as slide, pytest.raises(UserError, match="damaged or cut off"):
         slide.read_um(0, 0, 100 * MPP, 100)
+
+
+def test_colours_in_three_files_are_refused(tmp_path: Path) -> None:
+    """Each file's own picture would otherwise be read three times, as grey."""
+    names, ids = [f"s_C{n}.ome.tif" for n in range(3)], [f"urn:uuid:{uuid.UUID(int=n)}" for n in range(3)]
+    channels = "".join(
+        f'<Channel ID="Channel:0:{n}" SamplesPerPixel="1"/><TiffData FirstC="{n}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="{names[n]}">{ids[n]}</UUID></TiffData>'
+        for n in range(3)
+    )
+    for n in range(3):
+        xml = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[n]}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="512" SizeY="512" '
+            f'SizeC="3" SizeZ="1" SizeT="1">{channels}</Pixels></Image></OME>'
+        )
+        options: dict = {"photometric": "minisblack", "tile": (256, 256), "metadata": None}
+        tifffile.imwrite(tmp_path / names[n], np.full((512, 512), 150 + n, np.uint8), description=xml, **options)
+    for name in names:
+        with pytest.raises(UserError, match="3 separate channels and not one picture in RGB colour"):
+            Slide(tmp_path / name, MPP)
+
+
+def test_pieces_are_measured_before_one_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "slide.ome.tif"
+    write_planes(path, np.full((512, 512, 3), 220, np.uint8))
+    monkeypatch.setattr("sparra.pathology.decoders.by_tifffile.LARGEST_PIECE_PX", 1000)
+    monkeypatch.setattr("sparra.pathology.decoders.by_tifffile.are_bright", pytest.fail)
+    with pytest.raises(UserError, match="pieces of 256 × 256 pixels, too large"):
+        Slide(path, MPP)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.9])
+def test_one_channel_is_not_shown_as_the_slide(tmp_path: Path, kept: float) -> None:
+    """OpenSlide opens either, and shows red alone as grey: a file cut before its OME-XML, and one stored inverted."""
+    path = tmp_path / "slide.ome.tif"
+    picture = np.random.default_rng(0).integers(120, 255, (512, 512, 3), dtype=np.uint8)
+    write_planes(path, picture, photometric="miniswhite" if kept == 1 else "minisblack")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(UserError, match=r"not RGB|not one picture in RGB"):
+        Slide(path, MPP)

@@ -26,7 +26,7 @@ from sparra.pathology.decoders.base import (
     as_number,
     damaged,
 )
-from sparra.pathology.decoders.colour_planes import are_colours
+from sparra.pathology.decoders.colour_planes import are_bright, may_be_colours
 from sparra.pathology.decoders.pieces import Layout, MakeRoom, PieceReader
 
 # What tifffile remarks on a broken file names no file, and comes beside the one sentence that does; who sets up
@@ -178,15 +178,22 @@ def _pyramid(file: tifffile.TiffFile, path: Path) -> list[_Level]:
     if not file.pages or not file.series:
         raise UserError("the file holds no picture", where=path, mend=COPY_AGAIN)
     series = _slide_in(file, path)
-    in_planes = file.is_ome and are_colours(series, file.ome_metadata)
+    # OpenSlide would show the first of several grey pictures as the slide.
+    refusal = WrongPixels if file.is_ome or series.keyframe.samplesperpixel == 1 else UserError
+    in_planes = file.is_ome and may_be_colours(series, file.ome_metadata)
     if not in_planes:
-        _require_one_plane(series, WrongPixels if file.is_ome else UserError, path)
+        _require_one_plane(series, refusal, path)
     levels = [_Level(part.keyframe, part.pages if in_planes else [part.keyframe]) for part in series.levels]
     full = levels[0].page
-    for page, planes in levels:
-        _require_colour(page, path, in_planes)
-        for plane in planes:
-            _require_whole(page, plane, file.filehandle.size, path)
+    try:
+        for page, planes in levels:
+            _require_colour(page, path, in_planes)
+            for plane in planes:
+                _require_whole(page, plane, file.filehandle.size, path)
+    except UserError as error:
+        raise WrongPixels(error.what, error.where, error.mend) if in_planes else error from None
+    if in_planes and not are_bright(series.levels[-1]):
+        _require_one_plane(series, refusal, path)
     kept = [level for level in levels if _same_aspect(level.page, full)]
     return sorted(kept, key=lambda level: -level.page.imagewidth)
 

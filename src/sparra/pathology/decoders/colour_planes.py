@@ -12,10 +12,11 @@ NAMELESS = r"(channel|ch|c)?[\s:_#-]*\d*(:\d+)*"
 # Of each colour: what lies between tissue is white, that of fluorescence black.
 LEAST_MEDIAN = 100
 PIECES_LOOKED_AT = 16
+PIXELS_OF_A_PIECE = 1 << 20
 
 
-def are_colours(series: Any, xml: str | None) -> bool:
-    """Tell whether the three channels of a series are the colours of one picture in bright field.
+def may_be_colours(series: Any, xml: str | None) -> bool:
+    """Tell whether a series is three channels of 8 bit, all in this file, that may be the colours of one picture.
 
     Parameters
     ----------
@@ -24,15 +25,22 @@ def are_colours(series: Any, xml: str | None) -> bool:
         The file's OME-XML, whose names of channels may say otherwise.
     """
     page = series.keyframe
-    if dict(zip(series.axes, series.shape, strict=True)).get("C") != 3 or len(series.pages) != 3:
+    if dict(zip(series.axes, series.shape, strict=True)).get("C") != 3 or page.dtype != np.uint8:
         return False
-    if page.dtype != np.uint8 or page.samplesperpixel != 1 or not _may_be_colours(xml, page):
-        return False
-    smallest = series.levels[-1]
-    return all(_median(smallest.keyframe, plane) >= LEAST_MEDIAN for plane in smallest.pages)
+    for level in series.levels:
+        # OME-XML may tell of a channel in another file, where the same offset is another channel's.
+        held = [plane for plane in level.pages if plane is not None and plane.parent is page.parent]
+        if len(held) != 3 or len(level.pages) != 3:
+            return False
+    return page.samplesperpixel == 1 and _named_as_colours(xml, page)
 
 
-def _may_be_colours(xml: str | None, page: Any) -> bool:
+def are_bright(level: Any) -> bool:
+    """Tell whether each channel of a level is bright as in bright field; its pieces must be of a size to decode."""
+    return all(_median(level.keyframe, plane) >= LEAST_MEDIAN for plane in level.pages)
+
+
+def _named_as_colours(xml: str | None, page: Any) -> bool:
     """Tell whether the picture's channels are called by colours, or nothing that says what they are."""
     try:
         root = ElementTree.fromstring(xml or "")
@@ -55,5 +63,6 @@ def _median(page: Any, plane: Any) -> float:
     for index in np.unique(looked_at):
         file.seek(plane.dataoffsets[index])
         content = file.read(plane.databytecounts[index])  # first: `page.decode` may move the file's position
-        levels.append(page.decode(content, int(index), jpegtables=plane.jpegtables)[0].ravel())
+        grey = page.decode(content, int(index), jpegtables=plane.jpegtables)[0].ravel()
+        levels.append(grey[:: 1 + grey.size // PIXELS_OF_A_PIECE].copy())
     return float(np.median(np.concatenate(levels))) if levels else 0.0
