@@ -143,6 +143,10 @@ def test_clam_with_the_pixels_of_patches_counts_in_those(tmp_path: Path, mpp: fl
     np.testing.assert_allclose(bag.positions, (TILES + 0.5) * TILE_UM)
     assert bag.patch_size == (TILE_UM, TILE_UM)
     assert bag.provenance["tile_mpp"] == GRID_MPP
+    with h5py.File(tmp_path / "patches" / "s1.h5", "a") as file:
+        file["imgs"].attrs.clear()
+    with pytest.raises(UserError, match="in pixels of the patches, and it does not say how many of level 0 make one"):
+        import_bag(tmp_path / "h5_files" / "s1.h5", "slide", mpp, ImportSettings(tile_px=256))
 
 
 @pytest.mark.parametrize("magnification", [10, 20, 40])

@@ -71,7 +71,11 @@ def read(source: BagSource) -> ForeignBag:
             raise UserError(what, path, "Extract this image again")
         attributes = {**planned_attributes, **attributes}
     if IN_PATCH_PIXELS in attributes and coords is not None and coords.dtype.kind in "iuf":
-        coords = coords * (_downsample(attributes) or 1.0)
+        factor = _downsample(attributes)
+        if factor is None:
+            what = "its coordinates are in pixels of the patches, and it does not say how many of level 0 make one"
+            raise UserError(what, path, "Cut the patches again with CLAM, which writes 'downsample' beside them")
+        coords = coords * factor
     return ForeignBag(
         features=features,
         positions=coords,
