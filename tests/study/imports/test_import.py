@@ -210,6 +210,14 @@ def test_pt_files_beside_h5_files_are_the_same_bags(tmp_path: Path) -> None:
     assert found.skipped[TWICE] == 1
 
 
+def test_features_are_not_taken_for_coordinates_by_their_name(tmp_path: Path) -> None:
+    for name in ("s1_tiles.npy", "s2.tiles.npy"):
+        np.save(tmp_path / name, features())
+    assert [bag.path.name for bag in find_bags(tmp_path).bags] == ["s1_tiles.npy", "s2.tiles.npy"]
+    (tmp_path / "s3.tiles.npz").touch()
+    assert find_bags(tmp_path).skipped[COMPANIONS] == 1
+
+
 def test_nothing_to_import_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         run(tmp_path / "none", tmp_path / "out")

@@ -17,7 +17,7 @@ WHOLE_SLIDES = "features of whole slides or patients"
 TWICE = "the same features as the .h5 beside it"
 NO_FEATURES = "no features"
 _COMPANION_NAMES = re.compile(
-    r"([._](position|coordinates|tiles|coords|index)\.np[yz]|\.meta\.json|^coords\.npy|^bags_config\.json)$"
+    r"([._](position|coordinates|coords|index)\.np[yz]|\.tiles\.npz|\.meta\.json|^coords\.npy|^bags_config\.json)$"
 )
 _WHOLE_FOLDERS = re.compile(r"^(slide_features_.+|slide_embeddings|patient_embeddings|slide_latents)$")
 _HEAD_BYTES = 1 << 16
