@@ -69,6 +69,9 @@ def test_geojson_keeps_outlines_and_is_laid_out_as_qupath(tmp_path: Path) -> Non
         ('{"type": "Polygon", "coordinates": [[[1e5, 1e5], [2e5, 1e5], [2e5, 2e5], [1e5, 1e5]]]}', "outside the slide"),
         ('{"type": "Polygon", "coordinates": "x"}', "geometry cannot be read"),
         ("[1, 2]", "no list of features"),
+        ("1" * 5000, "not valid GeoJSON"),
+        ('{"type": "Point", "coordinates": [1' + "0" * 400 + ", 2]}", "geometry cannot be read"),
+        ('{"type": "Point", "coordinates": [1, 2], "properties": {"classification": {"names": 5}}}', "no area"),
     ],
 )
 def test_a_bad_annotation_is_told(tmp_path: Path, content: str, words: str) -> None:

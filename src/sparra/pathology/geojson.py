@@ -117,7 +117,7 @@ def _features(path: Path) -> list[dict[str, Any]]:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError("the annotation does not exist", path, "Correct its path in images.csv") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"the annotation is not valid GeoJSON ({error})", path, EXPORT_MEND) from None
     if isinstance(content, dict) and content.get("type") == "FeatureCollection":
         content = content.get("features")
@@ -133,7 +133,7 @@ def _geometry(feature: dict[str, Any], path: Path) -> Any:
     try:
         found = shapely.force_2d(shape(geometry))
         finite = bool(np.isfinite(shapely.get_coordinates(found)).all())
-    except (ShapelyError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (ShapelyError, AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         kind = type(error).__name__
         raise UserError(f"an annotation's geometry cannot be read ({kind}: {error})", path, EXPORT_MEND) from None
     if not finite:
@@ -145,6 +145,6 @@ def _class_name(feature: dict[str, Any]) -> str:
     properties = feature.get("properties") or {}
     classification = properties.get("classification") if isinstance(properties, dict) else None
     if isinstance(classification, dict):
-        names = classification.get("names") or [classification.get("name")]
-        return str(names[-1] or "")
+        names = classification.get("names")
+        return str((names[-1] if isinstance(names, list) and names else classification.get("name")) or "")
     return str(classification or "")
