@@ -85,3 +85,83 @@ def coordinates_in_a_list(folder: Path) -> Path:
 def checkpoint_for_features(folder: Path) -> Path:
     torch.save({"model": {}, "epoch": 3}, folder / "s1.pt")
     return folder / "s1.pt"
+
+
+def _slide2vec_1_column(folder: Path, column: str, kind: object) -> Path:
+    """Store a column of the coordinates as another type."""
+    made = layouts.slide2vec_numpy_1(folder, values(), TILES, MPP)
+    path = folder / "coordinates" / "s1.npy"
+    table = np.load(path)
+    changed = np.zeros(
+        len(table), [(name, kind if name == column else table.dtype[name]) for name in table.dtype.names]
+    )
+    for name in set(table.dtype.names) - {column}:
+        changed[name] = table[name]
+    np.save(path, changed)
+    return made.path
+
+
+@broken("x and y are of type datetime64[s] and int64, not numbers")
+def slide2vec_1_with_dates(folder: Path) -> Path:
+    return _slide2vec_1_column(folder, "x", "M8[s]")
+
+
+@broken("it does not say how large the tiles are")
+def slide2vec_1_with_sides_of_pairs(folder: Path) -> Path:
+    return _slide2vec_1_column(folder, "tile_size_lv0", (int, (2,)))
+
+
+@broken("it does not say how large the tiles are")
+def slide2vec_1_with_sides_that_differ(folder: Path) -> Path:
+    made = layouts.slide2vec_numpy_1(folder, values(), TILES, MPP)
+    table = np.load(folder / "coordinates" / "s1.npy")
+    table["tile_size_lv0"][1] += 1
+    np.save(folder / "coordinates" / "s1.npy", table)
+    return made.path
+
+
+@broken("it does not say the µm per pixel", mpp=None)
+def slide2vec_1_with_a_factor_of_nothing(folder: Path) -> Path:
+    made = layouts.slide2vec_numpy_1(folder, values(), TILES, MPP)
+    table = np.load(folder / "coordinates" / "s1.npy")
+    table["resize_factor"] = 1e-320
+    np.save(folder / "coordinates" / "s1.npy", table)
+    return made.path
+
+
+@broken("x and y are of type [('a', '<i8')] and int64, not numbers")
+def slide2vec_3_with_nested_columns(folder: Path) -> Path:
+    made = layouts.slide2vec_3_2(folder, values(), TILES, MPP)
+    path = folder / "tiles" / "s1.coordinates.npz"
+    np.savez(path, x=np.zeros(len(TILES), [("a", int)]), y=np.arange(len(TILES)))
+    return made.path
+
+
+@broken("it does not say how large the tiles are")
+def slide2vec_3_with_an_endless_number(folder: Path) -> Path:
+    made = layouts.slide2vec_3_2(folder, values(), TILES, MPP)
+    for path in (made.path.with_name("s1.meta.json"), folder / "tiles" / "s1.coordinates.meta.json"):
+        path.write_text('{"tile_size_lv0": 1' + 400 * "0" + "}")
+    return made.path
+
+
+@broken("coordinates tiles/s1.coordinates.npz are missing")
+def slide2vec_3_with_a_name_of_no_file(folder: Path) -> Path:
+    made = layouts.slide2vec_3_2(folder, values(), TILES, MPP)
+    (folder / "tiles" / "s1.coordinates.npz").unlink()
+    made.path.with_name("s1.meta.json").write_text('{"coordinates_npz_path": "tiles/\\u0000"}')
+    return made.path
+
+
+@broken("the tensor is of torch.bits8, which cannot be read")
+def coordinates_of_bits(folder: Path) -> Path:
+    bits = torch.zeros(len(TILES), 2, dtype=torch.uint8).view(torch.bits8)
+    torch.save({"features": torch.from_numpy(values()), "coords": bits}, folder / "s1.pt")
+    return folder / "s1.pt"
+
+
+@broken("the positions are of type complex64, not numbers")
+def coordinates_that_are_conjugate(folder: Path) -> Path:
+    corners = torch.ones(len(TILES), 2, dtype=torch.complex64).conj()
+    torch.save({"features": torch.from_numpy(values()), "coords": corners}, folder / "s1.pt")
+    return folder / "s1.pt"

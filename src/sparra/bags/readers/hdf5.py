@@ -97,6 +97,6 @@ def number(attributes: Any, name: str) -> float | None:
         value = value[0]
     try:
         converted = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return converted if 0 < converted < np.inf else None

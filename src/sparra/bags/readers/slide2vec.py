@@ -123,7 +123,20 @@ def _corners(arrays: Mapping[str, NDArray[Any]], path: Path) -> NDArray[Any]:
         return arrays["coordinates"]
     if not {"x", "y"} <= set(arrays) or arrays["x"].shape != arrays["y"].shape or arrays["x"].ndim != 1:
         raise UserError("the coordinates hold no x and y of one length", path, "Run the tiling again")
-    return np.stack([arrays["x"], arrays["y"]], axis=1)
+    return joined(arrays["x"], arrays["y"], path)
+
+
+def joined(x: NDArray[Any], y: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return positions, shape (n, 2).
+
+    Raises
+    ------
+    UserError
+        If the columns are no numbers, of which NumPy joins only some kinds.
+    """
+    if x.dtype.kind not in "iuf" or y.dtype.kind not in "iuf":
+        raise UserError(f"x and y are of type {x.dtype} and {y.dtype}, not numbers", path, "Run the tiling again")
+    return np.stack([x, y], axis=1)
 
 
 def _features(path: Path) -> Any:
@@ -157,9 +170,16 @@ def _coordinates(path: Path, meta: dict[str, Any]) -> Path:
         if inside.is_file():
             return inside
     named = meta.get("coordinates_npz_path") or meta.get("tiles_npz_path")
-    if isinstance(named, str) and named and (root / named).resolve().is_relative_to(root.resolve()):
+    if isinstance(named, str) and named and _is_file_in(root, named):
         return root / named
     return path.parent.parent / "tiles" / f"{path.stem}.coordinates.npz"
+
+
+def _is_file_in(root: Path, named: str) -> bool:
+    try:
+        return (root / named).resolve().is_relative_to(root.resolve()) and (root / named).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _coordinates_meta(coordinates: Path) -> Path:

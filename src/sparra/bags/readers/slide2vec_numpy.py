@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sparra.bags.foreign import BagSource, ForeignBag, require_same_number
 from sparra.bags.readers.arrays import load_npy
 from sparra.bags.readers.registry import BagReader, bag_readers
-from sparra.bags.readers.slide2vec import mpp_of_tiles
+from sparra.bags.readers.slide2vec import joined, mpp_of_tiles
 from sparra.bags.readers.torch_tensor import matrix_in
 from sparra.errors import UserError
 
@@ -77,7 +77,7 @@ def read(source: BagSource) -> ForeignBag:
     mpp, notes = mpp_of_tiles(side, pixels, _first(table, "target_spacing"))
     return ForeignBag(
         features=features,
-        positions=np.stack([table["x"], table["y"]], axis=1),
+        positions=joined(table["x"], table["y"], _coordinates(path)),
         side=side,
         encoder_px=pixels,
         mpp=mpp,
@@ -95,7 +95,8 @@ def _first(table: NDArray[Any], name: str) -> float | None:
     """Return a positive number that stands in every row; None where there is none."""
     if name not in (table.dtype.names or ()) or not len(table) or table[name].dtype.kind not in "iuf":
         return None
-    value = float(table[name][0])
+    column = table[name]
+    value = float(column[0]) if column.ndim == 1 and (column == column[0]).all() else 0.0
     return value if 0 < value < np.inf else None
 
 
@@ -103,7 +104,7 @@ def _pixels(table: NDArray[Any]) -> float | None:
     """Return the side that a tile was to have; version 1 stored only what was read and the factor between them."""
     asked, read, factor = (_first(table, name) for name in ("target_tile_size", "tile_size_resized", "resize_factor"))
     if asked is None and read and factor:
-        return float(round(read / factor))
+        return float(np.round(read / factor)) if read / factor < np.inf else None
     return asked
 
 

@@ -21,6 +21,7 @@ from sparra.torch_files import NotOnlyTensors, load_tensors
 FEATURES = ("features", "feats")
 CORNERS = ("coords", "coordinates")
 KEYS_NAMED = 5
+_EXACT = (torch.float16, torch.float32, torch.float64)
 _MEND = "Save the features as one tensor: torch.save(features, path)"
 
 
@@ -51,8 +52,7 @@ def read(source: BagSource) -> ForeignBag:
     if not isinstance(corners, torch.Tensor):
         raise UserError(f"its coordinates are a {type(corners).__name__}, not a tensor", path, _MEND)
     _require_dense(corners, path)
-    positions = (corners.double() if corners.is_floating_point() else corners).detach().numpy()
-    return ForeignBag(_matrix(content[name], path), positions)
+    return ForeignBag(_matrix(content[name], path), _array(corners, path))
 
 
 def matrix_in(path: Path) -> NDArray[np.floating[Any]]:
@@ -73,9 +73,8 @@ def _matrix(content: Any, path: Path) -> NDArray[np.floating[Any]]:
     if not content.is_floating_point():
         raise UserError(f"the tensor is {content.layout} of {content.dtype}, not dense and float", path, mend)
     _require_dense(content, path)
-    exact = content.dtype in (torch.float16, torch.float32, torch.float64)
     try:
-        features: NDArray[np.floating[Any]] = (content if exact else content.float()).detach().numpy()
+        features: NDArray[np.floating[Any]] = _array(content, path)
         return np.ascontiguousarray(features) if features.ndim else features
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -83,9 +82,20 @@ def _matrix(content: Any, path: Path) -> NDArray[np.floating[Any]]:
         raise beyond_memory(path, content.numel() * content.element_size(), _MEND) from error
 
 
+def _array(tensor: torch.Tensor, path: Path) -> NDArray[Any]:
+    """Return a tensor's values; floats that NumPy lacks become float32, which holds each of them."""
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    try:
+        unknown = plain.is_floating_point() and plain.dtype not in _EXACT
+        array: NDArray[Any] = (plain.float() if unknown else plain).numpy()
+    except (TypeError, NotImplementedError):
+        raise UserError(f"the tensor is of {tensor.dtype}, which cannot be read", path, _MEND) from None
+    return array
+
+
 def _require_dense(tensor: torch.Tensor, path: Path) -> None:
     mend = "Save dense tensors of plain numbers"
-    if tensor.layout != torch.strided or tensor.is_quantized:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
         raise UserError(f"the tensor is {tensor.layout} of {tensor.dtype}, not dense and float", path, mend)
     if tensor.is_meta or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise UserError("the tensor has fewer values than its shape says", path, mend)
