@@ -183,3 +183,14 @@ def test_two_bags_of_one_name_are_refused(tmp_path: Path) -> None:
         write_bag(tmp_path / folder / "s1.h5", own_bag())
     with pytest.raises(UserError, match="1 names stand for several bags, first 's1'"):
         bags_in(tmp_path)
+
+
+def test_bags_that_a_table_names_otherwise_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an absolute path, in a folder of a site, and twice, where two subjects share a slide."""
+    paths = [tmp_path / "bags" / "a.h5", tmp_path / "bags" / "site" / "b.h5"]
+    for path in paths:
+        write_bag(path, own_bag())
+    named = (paths[0], "bags/a.h5", "bags/site/b.h5", "elsewhere/c.h5")
+    (tmp_path / "images.csv").write_text("path\n" + "".join(f"{name}\n" for name in named))
+    monkeypatch.chdir(tmp_path)
+    assert bags_in(Path()) == bags_in(tmp_path) == paths

@@ -213,7 +213,9 @@ def bags_in(source: Path) -> list[Path]:
         return [source]
     if (source / "images.csv").is_file() and (source / "bags").is_dir():
         rows = read_table(source / "images.csv", ("path",)).rows
-        paths = [source / row["path"] for row in rows if (source / row["path"]).parent == source / "bags"]
+        root = source.absolute()
+        named = sorted({root / row["path"] for row in rows})
+        paths = [path for path in named if path.is_relative_to(root / "bags")]
     else:
         folder = source / "features" / "slide" if (source / "features" / "slide").is_dir() else source
         paths = sorted(path for path in folder.rglob("*.h5") if not path.name.startswith("."))
