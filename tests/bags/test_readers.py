@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -180,3 +181,11 @@ def test_published_hipt_bags_import() -> None:
     assert {bag.features.shape[1] for bag in bags} == {192}
     assert {bag.features.dtype for bag in bags} == {np.dtype(np.float32)}
     assert 20 < np.median([len(bag) for bag in bags]) < 80
+
+
+def test_of_many_names_in_a_file_some_are_told(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s1.h5", "w") as file:
+        for number in range(1000):
+            file.create_group(f"features/{number:04}")
+    with pytest.raises(UserError, match=r"'features' is a group \(of 0000, .*, 0007 and 992 more\), not a dataset"):
+        import_bag(tmp_path / "s1.h5", "slide")

@@ -15,6 +15,7 @@ from sparra.hdf5.guard import require_sound
 from sparra.memory import beyond_memory, is_out_of_memory
 
 MEND = "Extract this image again or remove its row"
+NAMES_TOLD = 8
 
 
 @contextmanager
@@ -60,11 +61,9 @@ def array_in(file: Any, name: str, path: Path) -> NDArray[Any]:
     """
     item = own_item(file, name) if name in file else None
     if isinstance(item, h5py.Group):
-        held = ", ".join(sorted(item)) or "nothing"
-        raise UserError(f"'{name}' is a group (of {held}), not a dataset of numbers", path, MEND)
+        raise UserError(f"'{name}' is a group (of {_names_in(item)}), not a dataset of numbers", path, MEND)
     if not isinstance(item, h5py.Dataset):
-        there = ", ".join(sorted(file)) or "nothing"
-        raise UserError(f"the dataset '{name}' is missing, the file holds {there}", path, MEND)
+        raise UserError(f"the dataset '{name}' is missing, the file holds {_names_in(file)}", path, MEND)
     return stored_values(item)
 
 
@@ -88,6 +87,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _names_in(group: Any) -> str:
+    names = sorted(group)
+    more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+    return f"{', '.join(names[:NAMES_TOLD])}{more}" or "nothing"
 
 
 def number(attributes: Any, name: str) -> float | None:
