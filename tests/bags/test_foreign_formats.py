@@ -200,6 +200,15 @@ def test_trident_without_mpp_asks_for_it_or_takes_it_from_the_magnification(tmp_
         import_bag(made.path, "slide", 0.5)
 
 
+def test_an_mpp_of_the_file_that_cannot_be_is_refused_and_may_be_replaced(tmp_path: Path) -> None:
+    made = layouts.slide2vec(tmp_path, features(len(TILES)), TILES, 0.25)
+    sections = tmp_path / "tiles" / "s1.coordinates.meta.json"
+    sections.write_text(sections.read_text().replace('"base_spacing_um": 0.25', '"base_spacing_um": 250.0'))
+    with pytest.raises(UserError, match="it says 250 µm per pixel, which is not plausible"):
+        import_bag(made.path, "slide")
+    assert import_bag(made.path, "slide", 0.25).provenance["mpp"] == 0.25
+
+
 def test_an_mpp_given_replaces_that_of_the_file_and_says_so(tmp_path: Path) -> None:
     made = layouts.slide2vec(tmp_path, features(len(TILES)), TILES, 0.25)
     bag = import_bag(made.path, "slide", 0.26)

@@ -262,7 +262,7 @@ def resolve_scale(foreign: ForeignBag, source: BagSource, notes: list[str]) -> S
         _check_supplied(source.mpp, foreign, notes)
         return Scale(source.mpp, "supplied")
     if foreign.mpp is not None:
-        return Scale(foreign.mpp, "file")
+        return _scale_of_file(foreign.mpp)
     if foreign.magnification and source.settings.mpp_from_magnification:
         mpp = 10.0 / foreign.magnification
         notes.append(f"mpp {mpp:g} was derived from {foreign.magnification:g}x, and may be off by a third")
@@ -282,11 +282,18 @@ def _grid_scale(foreign: ForeignBag, settings: ImportSettings) -> Scale:
             raise UserError(what, mend="Give the µm per pixel that tiles were read at, e.g. 0.5 for 20x")
         return Scale(settings.grid_mpp, "supplied")
     if foreign.mpp is not None:
-        return Scale(foreign.mpp, "file")
+        return _scale_of_file(foreign.mpp)
     raise UserError(
         "its positions are pixels of the resolution that the tiles were read at, which it does not say",
         mend="Give that resolution with --grid-mpp, or as 'grid_mpp' in 'bags.imports' of study.yaml, e.g. 0.5",
     )
+
+
+def _scale_of_file(mpp: float) -> Scale:
+    if not PLAUSIBLE_MPP[0] <= mpp < PLAUSIBLE_MPP[1]:
+        what = f"it says {mpp:g} µm per pixel, which is not plausible"
+        raise UserError(what, mend="Give the true one in the 'mpp' column of images.csv or with --mpp (--grid-mpp)")
+    return Scale(mpp, "file")
 
 
 def _check_supplied(mpp: float, foreign: ForeignBag, notes: list[str]) -> None:
