@@ -1,5 +1,6 @@
 """Feature files that do not fit into memory, or claim what is not there; memory is really taken away."""
 
+import gc
 import io
 import resource
 import zipfile
@@ -22,6 +23,7 @@ from sparra.bags.store import read_bag, write_bag
 from sparra.engine.work import told
 from sparra.errors import UserError
 from sparra.hdf5.guard import require_sound
+from sparra.memory import give_back_memory
 
 MIB = 1 << 20
 ROWS, COLUMNS = 1 << 14, 1 << 10
@@ -31,6 +33,9 @@ SIZE = ROWS * COLUMNS * 4
 @contextmanager
 def memory_left(mib: int) -> Iterator[None]:
     """Let this process take no more than so much above what it has."""
+    # What earlier tests left would be given back at any time from now on, and leave more than was meant.
+    gc.collect()
+    give_back_memory()
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + mib * MIB, before[1]))
