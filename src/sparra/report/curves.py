@@ -75,7 +75,7 @@ def draw_auc(auc: pd.DataFrame, modality: str, model: str, time_unit: str) -> Fi
         axes.set(xlabel=f"Time ({time_unit})", ylabel="AUC")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_title(f"{modality_name(modality)}, {model}", fontsize=10)
-        _legend_below(figure, axes)
+        legend_below(figure, axes)
     return figure
 
 
@@ -110,7 +110,7 @@ def draw_calibration(survival: pd.DataFrame, modality: str, model: str, time_uni
         axes.set(xlim=(0, 1), ylim=(-0.035 * drawn - 0.03, 1), xlabel="Predicted risk", ylabel="Observed risk")
         axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.4g} {time_unit}", fontsize=10)
         if drawn:
-            _legend_below(figure, axes)
+            legend_below(figure, axes)
     return figure if drawn else None
 
 
@@ -134,7 +134,7 @@ def draw_decision(decision: pd.DataFrame, modality: str, model: str, time_unit: 
         top = float(np.nanmax([top, *everybody["treat_all"]]))
         axes.set(xlim=(0, 1), ylim=(-0.1 * top - 0.02, 1.1 * top), xlabel="Threshold risk", ylabel="Net benefit")
         axes.set_title(f"{modality_name(modality)}, {model}, {horizon:.4g} {time_unit}", fontsize=10)
-        _legend_below(figure, axes)
+        legend_below(figure, axes)
     return figure
 
 
@@ -148,7 +148,7 @@ def _lines(table: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[tuple[pd.DataF
         yield clinical, "clinical", {"color": CLINICAL_COLOUR, "linestyle": CLINICAL_DASH}
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes) -> None:
     """Put the legend under the axes, where it hides no curve."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=7.5)

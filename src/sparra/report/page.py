@@ -39,6 +39,7 @@ from sparra.report.results import (
 )
 from sparra.report.settings import ReportSettings
 from sparra.report.tables import ResultsTable, Row, results_table
+from sparra.report.training import read_training_curves, training_figures
 from sparra.report.trust import check_rows, map_verdicts, planted_rows
 from sparra.report.words import added_value_sentences, as_yaml, cohort_flow, headline, protocol_sentences
 from sparra.study.undrawn import undrawn_sentences
@@ -99,7 +100,9 @@ def _content(
     bars = _bars(table, results.metrics)
     curves = _curves(results, settings)
     further = [(name, f, picture(f, f"{words}.", words)) for name, words, f in further_figures(results, table)]
-    figures = {name: (figure, shown) for name, figure, shown in (*bars, *curves, *further)}
+    losses = training_figures(read_training_curves(layout, results.metrics))
+    trained = [(name, f, picture(f, f"{words}.", words)) for name, words, f in losses]
+    figures = {name: (figure, shown) for name, figure, shown in (*bars, *curves, *further, *trained)}
     save_figures(layout.report.parent / "figures", figures)
     source = mapped_model(layout, results.predictions, settings)
     patients = _patients(layout, settings, results.predictions, source)
@@ -116,6 +119,7 @@ def _content(
         "bars": [shown for _, _, shown in bars],
         "curves": [shown for _, _, shown in curves],
         "further": [shown for _, _, shown in further],
+        "trained": [shown for _, _, shown in trained],
         "comparisons": results.comparisons.to_dict("records"),
         "added_value": added_value_sentences(results.added_value),
         "comparators": [
