@@ -1,10 +1,12 @@
 """What a bundle says of the study's own patients is what the study said."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tests.bundle.conftest import quietly
 
 from sparra.bundle.bundle import Bundle
@@ -16,11 +18,13 @@ from sparra.bundle.maps import label_of
 from sparra.cohort.splits import read_folds
 from sparra.errors import UserError
 from sparra.files import read_json
+from sparra.study import resume
 from sparra.study.arms import Arm
 from sparra.study.layout import StudyLayout
 from sparra.study.learn import Method, load_subject, read_follow_up
 from sparra.study.settings import StudySettings
 from sparra.study.trust import check_maps
+from sparra.training.checkpoint import FitState
 from sparra.training.subjects import SubjectData
 
 
@@ -86,6 +90,32 @@ def test_a_refit_has_one_model_of_all_patients(finished: StudySettings) -> None:
     found = bundle.predict_subjects(load_part(finished, 0))
     assert (found.risk_sd > 0).all()  # of the posterior alone
     assert (found.lower < found.upper).all()
+
+
+def test_a_refit_that_is_cut_off_goes_on_and_ends_alike(
+    finished: StudySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice, save, saved = Choice(weights="refit", replicates=0), FitState.save, [0]
+    (undisturbed,) = export_bundle(finished, choice).members
+
+    def save_and_stop(self: FitState, folder: Path, key: str) -> None:
+        save(self, folder, key)
+        saved[0] += 1
+        if saved[0] == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(FitState, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            export_bundle(finished, choice)
+    states = StudyLayout(finished.output).root / "models" / "joint" / "sparra" / "refit-checkpoint"
+    assert list(states.rglob("state.safetensors"))
+    (resumed,) = export_bundle(finished, choice).members
+    assert not states.exists()
+    wanted, found = undisturbed.network.tensors(), resumed.network.tensors()
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    assert (undisturbed.head.cut, undisturbed.head.spread) == (resumed.head.cut, resumed.head.spread)
 
 
 def test_a_bundle_holds_no_id_and_no_path(finished: StudySettings, made: Bundle) -> None:

@@ -62,7 +62,7 @@ def test_no_inner_model_sees_the_subjects_that_it_embeds(cohort_maker, monkeypat
     subjects, _ = cohort_maker(40, seed=4)
     seen = []
 
-    def spy(name, settings, training, chosen, seed):
+    def spy(name, settings, training, chosen, seed, checkpoint=None):
         seen.append({subject.subject_id for subject in chosen})
         return fit_aggregator(name, settings, training, chosen, seed)
 

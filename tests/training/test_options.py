@@ -9,7 +9,7 @@ from sksurv.metrics import concordance_index_censored
 from sparra.errors import UserError
 from sparra.models.registry import aggregators
 from sparra.training import fit as fit_module
-from sparra.training.checkpoint import FitState
+from sparra.training.checkpoint import Checkpoint, FitState
 from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import FittedAggregator
 from sparra.training.settings import TrainingSettings
@@ -50,35 +50,52 @@ def test_a_fit_killed_and_resumed_equals_the_undisturbed_one(values, cohort_make
     with monkeypatch.context() as patch:
         patch.setattr(FitState, "save", save_and_die)
         with pytest.raises(Killed):
-            fit(subjects, training, checkpoint=tmp_path)
+            fit(subjects, training, checkpoint=Checkpoint(tmp_path))
     torch.manual_seed(99)
     epochs = []
     train_epoch = fit_module._train_epoch
     monkeypatch.setattr(fit_module, "_train_epoch", lambda *items: epochs.append(0) or train_epoch(*items))
-    resumed = fit(subjects, training, checkpoint=tmp_path)
+    resumed = fit(subjects, training, checkpoint=Checkpoint(tmp_path))
     assert len(epochs) == 2
     assert torch.equal(weights(resumed), weights(undisturbed))
     pd.testing.assert_frame_equal(resumed.curve, undisturbed.curve, check_exact=True)
     assert [path.name for path in (tmp_path / "member-0").iterdir()] == ["state.safetensors"]
 
 
+def test_states_are_kept_no_more_often_than_asked(cohort_maker, tmp_path, monkeypatch):
+    subjects, _ = cohort_maker(16)
+    saved, clock = [], iter([0.0, 4.0, 11.0, 11.0, 15.0, 22.0, 22.0])  # Start, epochs; after a state once more.
+    monkeypatch.setattr(FitState, "save", lambda self, folder, key: saved.append(len(self.rows)))
+    monkeypatch.setattr(fit_module, "perf_counter", lambda: next(clock))
+    fit(subjects, checkpoint=Checkpoint(tmp_path, seconds=10.0))
+    assert saved == [2, 4]
+
+
+def test_a_given_key_tells_fits_apart_instead_of_their_subjects(cohort_maker, tmp_path):
+    subjects, _ = cohort_maker(16)
+    fit(subjects, checkpoint=Checkpoint(tmp_path, key="one"))
+    fit(cohort_maker(16, seed=5)[0], checkpoint=Checkpoint(tmp_path, key="one"))
+    with pytest.raises(UserError, match="another fit"):
+        fit(subjects, checkpoint=Checkpoint(tmp_path, key="two"))
+
+
 def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(cohort_maker, tmp_path):
     subjects, _ = cohort_maker(16)
-    fit(subjects, checkpoint=tmp_path)
+    fit(subjects, checkpoint=Checkpoint(tmp_path))
     with pytest.raises(UserError, match="another fit"):
-        fit(subjects, checkpoint=tmp_path, seed=1)
+        fit(subjects, checkpoint=Checkpoint(tmp_path), seed=1)
     other = [dataclasses.replace(subjects[0], event=not subjects[0].event), *subjects[1:]]
     with pytest.raises(UserError, match="another fit"):
-        fit(other, checkpoint=tmp_path)
+        fit(other, checkpoint=Checkpoint(tmp_path))
     graph = subjects[0].graphs["slide"]
     nodes = np.random.default_rng(0).permutation(len(graph))
     rewired = {**subjects[0].graphs, "slide": dataclasses.replace(graph, edge_index=nodes[graph.edge_index])}
     with pytest.raises(UserError, match="another fit"):  # As many edges, between other nodes.
-        fit([dataclasses.replace(subjects[0], graphs=rewired), *subjects[1:]], checkpoint=tmp_path)
+        fit([dataclasses.replace(subjects[0], graphs=rewired), *subjects[1:]], checkpoint=Checkpoint(tmp_path))
     path = tmp_path / "member-0" / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match="cannot be read"):
-        fit(subjects, checkpoint=tmp_path)
+        fit(subjects, checkpoint=Checkpoint(tmp_path))
 
 
 def test_cohort_risk_sets_do_not_depend_on_the_chunks(cohort_maker):

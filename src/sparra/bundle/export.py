@@ -32,8 +32,10 @@ from sparra.study.learn import (
     modalities_of,
     read_follow_up,
     subjects_with_graph,
+    training_key,
 )
 from sparra.study.records import horizons_of
+from sparra.study.resume import forget, states_in
 from sparra.study.rules import rules_of
 from sparra.study.settings import MethodModality, StudySettings
 from sparra.study.stages import GraphIndex
@@ -202,15 +204,19 @@ class _Source:
         return found
 
     def refit_member(self) -> tuple[Member, MemberDescription]:
-        """Fit the method to all subjects."""
+        """Fit the method to all subjects; a fit that was cut off goes on from the last states of its networks."""
         settings, method = self.settings, Method(self.choice.modality, self.choice.aggregator, _REFIT)
         subjects = self.subjects(self.folds.subject_ids)
         follow_up = FollowUp(np.array([s.time for s in subjects]), np.array([s.event for s in subjects]))
         own, seed = settings.aggregator_settings(method.aggregator), method.seed(settings.seed)
-        network = fit_aggregator(method.aggregator, own, settings.training, subjects, seed)
+        folder = self.layout.root / "models" / method.modality / method.aggregator / "refit-checkpoint"
+        states = states_in(folder, training_key(settings, self.layout, self.index_path, method))
+        name, training = method.aggregator, settings.training
+        network = fit_aggregator(name, own, training, subjects, seed, states.of("outer"))
         n_folds = inner_folds(subjects, settings.methods.cross_fit_folds)
-        crossed = cross_fitted_embeddings(method.aggregator, own, settings.training, subjects, seed, n_folds, network)
+        crossed = cross_fitted_embeddings(name, own, training, subjects, seed, n_folds, network, states)
         features = head_features(self.choice.model, crossed.embedding, crossed.present, crossed.risk)
+        forget(states)
         return self._member(network, features, follow_up, method)
 
     def _member(

@@ -19,12 +19,14 @@ from sparra.graphs.store import GraphFiles
 from sparra.maps.out_of_fold import importance_key, spread_key
 from sparra.study.layout import StudyLayout
 from sparra.study.pool import Item, Track, run_items
+from sparra.study.resume import forget, states_in
 from sparra.study.settings import MethodModality, StudySettings
-from sparra.study.sidecar import begin, is_current, make_key, mark_done
+from sparra.study.sidecar import Key, begin, is_current, make_key, mark_done
 from sparra.study.stages import GraphIndex
+from sparra.training.checkpoint import Checkpoint
 from sparra.training.crossfit import CrossFitted, cross_fitted_embeddings
 from sparra.training.fit import fit_aggregator
-from sparra.training.fitted import Predictions
+from sparra.training.fitted import FittedAggregator, Predictions
 from sparra.training.subjects import SubjectData
 
 # Draws of the posterior behind the standard deviations of importance, whose own error is then about 12 %.
@@ -114,6 +116,11 @@ def is_trained(settings: StudySettings, layout: StudyLayout, index_path: Path, m
     return is_current(folder, "train", _training_inputs(layout, index_path), _training_parameters(settings, method))
 
 
+def training_key(settings: StudySettings, layout: StudyLayout, index_path: Path, method: Method) -> Key:
+    """Return what a method's model is made from."""
+    return make_key("train", _training_inputs(layout, index_path), _training_parameters(settings, method))
+
+
 def _training_inputs(layout: StudyLayout, index_path: Path) -> dict[str, Path]:
     return {"graphs": index_path, "subjects": layout.subjects, "folds": layout.folds}
 
@@ -134,32 +141,15 @@ def train_method(
 ) -> None:
     """Train one method in one fold; write model, embeddings and importance, and the sidecar last.
 
-    In the protocol ``paper`` the network is fitted without the fold's ``valid`` share, and the survival models
-    get its embeddings of the very patients that it was fitted to.
+    A training that was cut off goes on from the last states of its networks.
     """
-    key = make_key("train", _training_inputs(layout, index_path), _training_parameters(settings, method))
-    begin(layout.model(method.modality, method.aggregator, method.fold))
-    train, test, in_network = _load_parts(layout, index, method)
-    aggregator_settings = settings.aggregator_settings(method.aggregator)
-    seed = method.seed(settings.seed)
-    crossed: CrossFitted | Predictions
-    if settings.protocol == "paper":
-        learnt_from = [subject for subject in train if subject.subject_id in in_network]
-        fitted = fit_aggregator(method.aggregator, aggregator_settings, settings.training, learnt_from, seed)
-        crossed = fitted.predict(train, with_importance=False)
-    else:
-        fitted = fit_aggregator(method.aggregator, aggregator_settings, settings.training, train, seed)
-        crossed = cross_fitted_embeddings(
-            method.aggregator,
-            aggregator_settings,
-            settings.training,
-            train,
-            seed,
-            inner_folds(train, settings.methods.cross_fit_folds),
-            fitted,
-        )
-    predicted = fitted.predict(test, SPREAD_DRAWS if fitted.tells_spread else 0)
+    key = training_key(settings, layout, index_path, method)
     folder = layout.model(method.modality, method.aggregator, method.fold)
+    begin(folder)
+    states = states_in(folder / "checkpoint", key)
+    train, test, in_network = _load_parts(layout, index, method)
+    fitted, crossed = _fit(settings, method, train, in_network, states)
+    predicted = fitted.predict(test, SPREAD_DRAWS if fitted.tells_spread else 0)
     fitted.save(folder)
     embeddings = {
         "train": np.where(crossed.present, crossed.embedding, np.nan).astype(np.float32),
@@ -169,7 +159,27 @@ def train_method(
     }
     _write_tensors(folder / "embeddings.safetensors", embeddings)
     _write_tensors(folder / "importance.safetensors", _importance_by_key(test, predicted))
+    forget(states)
     mark_done(folder, key)
+
+
+def _fit(
+    settings: StudySettings, method: Method, train: list[SubjectData], in_network: set[str], states: Checkpoint
+) -> tuple[FittedAggregator, CrossFitted | Predictions]:
+    """Return the network and what it, or networks that did not see them, say of the training part.
+
+    In the protocol ``paper`` the network is fitted without the fold's ``valid`` share, and the survival models
+    get its embeddings of the very patients that it was fitted to.
+    """
+    name, own, seed = method.aggregator, settings.aggregator_settings(method.aggregator), method.seed(settings.seed)
+    outer = states.of("outer")
+    if settings.protocol == "paper":
+        learnt_from = [subject for subject in train if subject.subject_id in in_network]
+        fitted = fit_aggregator(name, own, settings.training, learnt_from, seed, outer)
+        return fitted, fitted.predict(train, with_importance=False)
+    fitted = fit_aggregator(name, own, settings.training, train, seed, outer)
+    n_folds = inner_folds(train, settings.methods.cross_fit_folds)
+    return fitted, cross_fitted_embeddings(name, own, settings.training, train, seed, n_folds, fitted, states)
 
 
 def inner_folds(subjects: Sequence[SubjectData], wanted: int) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,40 @@ from sparra.files import atomic_path
 
 FORMAT = "sparra-fit-1"
 NAME = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the states of a fit are kept, and how often.
+
+    Attributes
+    ----------
+    folder : Path
+    key : str
+        Tells what is fitted to what; a state of another key is refused. If it is empty, `fit_aggregator` makes one of
+        settings and subjects, for which it reads every graph once more.
+    seconds : float
+        Least time from one state to the next; 0 keeps one after every epoch.
+    """
+
+    folder: Path
+    key: str = ""
+    seconds: float = 0.0
+
+    def of(self, part: str) -> "Checkpoint":
+        """Return that of one of several fits."""
+        return replace(self, folder=self.folder / part)
+
+
+def drop_unusable(checkpoint: Checkpoint) -> None:
+    """Remove states of another key and those that cannot be read, so that their fits start afresh."""
+    for path in checkpoint.folder.rglob(NAME):
+        try:
+            usable = _read(path)[0]["key"] == checkpoint.key
+        except UserError:
+            usable = False
+        if not usable:
+            path.unlink(missing_ok=True)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from sparra.errors import UserError
 from sparra.models.registry import aggregators
 from sparra.models.settings import AggregatorSettings
+from sparra.training.checkpoint import Checkpoint
 from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import FittedAggregator, Predictions
 from sparra.training.prediction import risk_spread
@@ -46,6 +47,7 @@ def cross_fitted_embeddings(
     seed: int,
     inner_folds: int = 3,
     outer: FittedAggregator | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> CrossFitted:
     """Embed each training subject by a model trained on the other inner folds.
 
@@ -67,6 +69,8 @@ def cross_fitted_embeddings(
         Stratified on the event and the modalities that a subject has.
     outer : FittedAggregator, optional
         The model trained on all `subjects` with the same arguments; trained here if not given.
+    checkpoint : Checkpoint, optional
+        Where states of the inner fits, each in a folder of its own, are kept on the way.
 
     Raises
     ------
@@ -86,9 +90,10 @@ def cross_fitted_embeddings(
     target = outer.predict(subjects, with_importance=False)
     embedding, present = target.embedding.copy(), target.present.copy()
     risk = np.full(len(subjects), target.risk.mean())
-    for inside, held_out in _stratified(_strata(subjects, inner_folds), inner_folds, seed):
+    for fold, (inside, held_out) in enumerate(_stratified(_strata(subjects, inner_folds), inner_folds, seed)):
         training = [subjects[index] for index in inside]
-        inner = fit_aggregator(name, aggregator_settings, single, training, seed)
+        kept = None if checkpoint is None else checkpoint.of(f"inner-{fold}")
+        inner = fit_aggregator(name, aggregator_settings, single, training, seed, kept)
         # A rare modality may be absent from an inner training part: whoever has no other cannot be predicted.
         known = np.array([any(m in inner.scalers for m in subject.graphs) for subject in subjects])
         rows = np.flatnonzero(known)

@@ -5,8 +5,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from sparra.models.settings import AggregatorSettings
 from sparra.models.threads import small_work_alone
 from sparra.training.allocator import freed_memory_kept
 from sparra.training.batching import PreparedCohort, training_batches
-from sparra.training.checkpoint import FitState, fit_key
+from sparra.training.checkpoint import Checkpoint, FitState, fit_key
 from sparra.training.fitted import FittedAggregator, Member
 from sparra.training.gradients import Objective, accumulate_gradients
 from sparra.training.prediction import risk_spread
@@ -38,7 +38,7 @@ def fit_aggregator(
     training_settings: TrainingSettings,
     subjects: Sequence[SubjectData],
     seed: int,
-    checkpoint: Path | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> FittedAggregator:
     """Train one aggregator on `subjects`; scalers are fitted on them too.
 
@@ -56,9 +56,9 @@ def fit_aggregator(
         Training subjects only. Modalities are those that any of them has.
     seed : int
         Of the initial weights, the shuffling, the dropout and the part kept back.
-    checkpoint : Path, optional
-        Folder for the state after each epoch. A fit that was cut off goes on from there, and ends with the
-        weights, bit for bit, of one that was not.
+    checkpoint : Checkpoint, optional
+        Where states are kept on the way. A fit that was cut off goes on from the last, and ends with the weights, bit
+        for bit, of one that was not.
 
     Raises
     ------
@@ -79,16 +79,17 @@ def fit_aggregator(
         dtype,
     )
     settings = _with_own_values(training_settings, aggregator_settings)
-    key = "" if checkpoint is None else _key(name, aggregator_settings, settings, seed, subjects, scalers)
+    if checkpoint is not None and not checkpoint.key:
+        checkpoint = replace(checkpoint, key=_key(name, aggregator_settings, settings, seed, subjects, scalers))
     members = []
     for index in range(settings.ensemble or 1):
         member_seed = seed if index == 0 else int(np.random.SeedSequence([index, seed]).generate_state(1)[0])
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(member_seed)
             model = entry.build(dimensions, aggregator_settings).to(device)
-            folder = None if checkpoint is None else checkpoint / f"member-{index}"
+            kept = None if checkpoint is None else checkpoint.of(f"member-{index}")
             with freed_memory_kept(), small_work_alone() if device.type == "cpu" else nullcontext():
-                curve = _train(model, objective, settings, member_seed, folder, key)
+                curve = _train(model, objective, settings, member_seed, kept)
         members.append(_member(model.eval(), objective, curve))
     first, *others = members
     return FittedAggregator(
@@ -185,7 +186,7 @@ def _with_own_values(training: TrainingSettings, aggregator: AggregatorSettings)
 
 
 def _train(
-    model: Aggregator, data: _Data, settings: TrainingSettings, seed: int, checkpoint: Path | None, key: str
+    model: Aggregator, data: _Data, settings: TrainingSettings, seed: int, checkpoint: Checkpoint | None
 ) -> pd.DataFrame:
     """Train `model` in place and return its curve."""
     objective = Objective(model, data.cohort, data.time, data.event, settings.ties, data.dtype)
@@ -194,14 +195,16 @@ def _train(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
     )
     state = FitState(model, optimiser, torch.Generator().manual_seed(seed))
+    saved = perf_counter()
     if checkpoint is not None:
-        state.restore(checkpoint, key)
+        state.restore(checkpoint.folder, checkpoint.key)
     while len(state.rows) < settings.epochs and not _has_waited(state, settings.patience):
         _train_epoch(state, objective, settings, training)
         if kept_back:
             _judge_epoch(state, objective, settings, kept_back)
-        if checkpoint is not None:
-            state.save(checkpoint, key)
+        if checkpoint is not None and perf_counter() - saved >= checkpoint.seconds:
+            state.save(checkpoint.folder, checkpoint.key)
+            saved = perf_counter()
     if kept_back:
         model.load_state_dict(state.best)
     return pd.DataFrame(state.rows)
