@@ -202,6 +202,12 @@ def test_odd_bags_of_an_import_are_not_exported(tmp_path: Path) -> None:
     assert [path.stem[-11:-7] for path in bags_in(tmp_path / "out")] == ["-01Z"] * 3
 
 
+def test_a_pipe_that_is_called_like_a_bag_is_passed_over(tmp_path: Path) -> None:
+    torch.save(torch.ones(5, 4), tmp_path / "a.pt")
+    os.mkfifo(tmp_path / "b.pt")
+    assert [bag.name for bag in find_bags(tmp_path).bags] == ["a"]
+
+
 def test_pt_files_beside_h5_files_are_the_same_bags(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     layouts.clam_pt(tmp_path / "in", features(), TILES, 0.5)

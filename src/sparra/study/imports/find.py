@@ -109,7 +109,7 @@ def _walk(folder: Path, leave: Path | None) -> Iterator[Path]:
             continue
         if path.is_dir() and path.suffix.lower() != ".zarr":
             yield from _walk(path, leave)
-        elif path.exists():
+        elif path.is_dir() or path.is_file():  # A pipe of such a name would be waited on for ever.
             yield path
 
 
