@@ -113,3 +113,24 @@ def test_a_modality_that_few_have_costs_nobody_the_other(cohort_maker):
     assert np.isfinite(cross.risk).all()
     assert np.isfinite(cross.embedding).all()
     assert not cross.embedding[~cross.present].any()
+
+
+def test_graphs_without_nodes_are_cross_fitted_as_absent_ones(cohort_maker):
+    subjects, _ = cohort_maker(24, seed=4)
+    none = np.zeros(0, np.int64)
+    empty = replace(
+        subjects[0].graphs["ct"],
+        features=np.zeros((0, 6)),
+        edge_index=np.zeros((2, 0), np.int64),
+        node_of_patch=none,
+        image_of_node=none,
+    )
+    settings, training = aggregators["abmil"].settings(**SMALL["abmil"]), TRAINING.model_copy(update={"epochs": 1})
+    found = []
+    for others in ({"ct": empty}, {}):
+        cohort = [
+            s if i == 5 else replace(s, graphs={"slide": s.graphs["slide"], **others}) for i, s in enumerate(subjects)
+        ]
+        found.append(cross_fitted_embeddings("abmil", settings, training, cohort, 0))
+    np.testing.assert_array_equal(found[0].risk, found[1].risk)
+    np.testing.assert_array_equal(found[0].present, found[1].present)

@@ -181,3 +181,56 @@ def test_patients_who_are_all_alike_give_no_scale_of_risk(name, cohort_maker):
     fitted = fit(name, alike, training=FAST.model_copy(update={"ensemble": 2}))
     assert [member.scale[1] for member in fitted.members] == [1.0, 1.0]
     assert np.abs(fitted.predict(subjects[1:4]).risk).max() < 100
+
+
+def with_graph(subject, name, **values):
+    return dataclasses.replace(
+        subject, graphs={**subject.graphs, name: dataclasses.replace(subject.graphs[name], **values)}
+    )
+
+
+def without_nodes(subject, name):
+    none = {"node_of_patch": np.zeros(0, np.int64), "image_of_node": np.zeros(0, np.int64)}
+    return with_graph(subject, name, features=np.zeros((0, 6)), edge_index=np.zeros((2, 0), np.int64), **none)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("name", "preset"), [("abmil", {}), ("sparra", {}), ("sparra", {"preset": "paper"})])
+def test_features_that_are_not_finite_are_refused_by_name(name, preset, value, cohort_maker):
+    """The paper's pooling left no node of such a graph, and a risk that looked like any other."""
+    subjects, _ = cohort_maker(12)
+    features = subjects[5].graphs["slide"].features.copy()
+    features[2, 3] = value
+    spoilt = [*subjects[:5], with_graph(subjects[5], "slide", features=features), *subjects[6:]]
+    with pytest.raises(UserError, match="slide graph of subject s005: a node feature"):
+        fit(name, spoilt, **preset)
+    fitted = fit(name, subjects, **preset)
+    with pytest.raises(UserError, match="slide graph of subject s005: a node feature"):
+        fitted.predict(spoilt)
+
+
+@pytest.mark.parametrize("node", [-1, 10**9, None])
+def test_an_edge_out_of_the_graph_is_refused(node, cohort_maker):
+    """Compiled loops would follow it into the next subject, or end the process."""
+    subjects, _ = cohort_maker(12)
+    edges, n_nodes = subjects[5].graphs["ct"].edge_index, len(subjects[5].graphs["ct"])
+    outside = np.array([[0], [n_nodes if node is None else node]])
+    spoilt = [*subjects[:5], with_graph(subjects[5], "ct", edge_index=np.hstack([edges, outside])), *subjects[6:]]
+    with pytest.raises(UserError, match="ct graph of subject s005: an edge"):
+        fit("sparra", spoilt)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_graph_without_nodes_is_none(name, cohort_maker):
+    subjects, _ = cohort_maker(20)
+    for some in (range(0, 20, 3), range(20)):
+        absent = [dataclasses.replace(s, graphs={"slide": s.graphs["slide"]}) for s in subjects]
+        lacking = [absent[i] if i in some else s for i, s in enumerate(subjects)]
+        empty = [without_nodes(s, "ct") if i in some else s for i, s in enumerate(subjects)]
+        expected, found = fit(name, lacking), fit(name, empty)
+        assert same(expected, found)
+        assert found.feature_dims == expected.feature_dims
+        first, second = expected.predict(lacking), found.predict(empty)
+        np.testing.assert_array_equal(first.risk, second.risk)
+        np.testing.assert_array_equal(first.present, second.present)
+        assert [part.keys() for part in first.importance] == [part.keys() for part in second.importance]

@@ -69,7 +69,7 @@ def fit_aggregator(
     check_training_subjects(subjects)
     entry = aggregators[name]
     dimensions = feature_dimensions(subjects)
-    scalers = {modality: FeatureScaler.fit(_Features(subjects, modality)) for modality in dimensions}
+    scalers = {modality: _scaler(subjects, modality) for modality in dimensions}
     dtype = torch.bfloat16 if training_settings.precision == "bfloat16" else torch.float32
     device = _device(training_settings.device)
     objective = _Data(
@@ -113,6 +113,18 @@ class _Features(Iterable[NDArray[np.floating[Any]]]):
 
     def __iter__(self) -> Iterator[NDArray[np.floating[Any]]]:
         return (item.graphs[self.modality].features for item in self.subjects if self.modality in item.graphs)
+
+
+def _scaler(subjects: Sequence[SubjectData], modality: str) -> FeatureScaler:
+    """Fit a scaler; a value that is not finite, which would spoil everyone's features, is blamed on who has it."""
+    with np.errstate(invalid="ignore"):
+        scaler = FeatureScaler.fit(_Features(subjects, modality))
+    if not np.isfinite(scaler.mean).all():
+        for subject in subjects:
+            if subject.has(modality) and not np.isfinite(subject.graphs[modality].features).all():
+                where = f"{modality} graph of subject {subject.subject_id}"
+                raise UserError("a node feature is NaN or infinite", where, "Extract the features again")
+    return scaler
 
 
 @dataclass(frozen=True)

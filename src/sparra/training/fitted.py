@@ -183,13 +183,13 @@ class FittedAggregator:
                     mend="Extract them with the encoder that the model was trained with",
                 )
         for subject in subjects:
-            if not any(subject.size(name).n_nodes for name in self.scalers if name in subject.graphs):
+            if not any(subject.has(name) for name in self.scalers):
                 raise UserError(f"no graph of {' or '.join(self.scalers)}", where=f"subject {subject.subject_id}")
 
     def presence(self, subjects: Sequence[SubjectData]) -> NDArray[np.bool_]:
         """Tell which columns of the embedding each subject has images for, shape (n, n_embedding)."""
         sizes = self.model.embedding_sizes
-        has = np.array([[name in subject.graphs for name in sizes] for subject in subjects], dtype=bool)
+        has = np.array([[subject.has(name) for name in sizes] for subject in subjects], dtype=bool)
         return np.repeat(has, list(sizes.values()), axis=1)
 
     def tensors(self) -> dict[str, torch.Tensor]:
