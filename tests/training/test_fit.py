@@ -140,6 +140,15 @@ def test_a_loss_that_is_not_finite_names_the_epoch(cohort_maker):
         fit("sparra", subjects, training=wild)
 
 
+@pytest.mark.parametrize(("values", "term"), [({}, "risk"), ({"validation_share": 0.3}, "validation")])
+def test_weights_that_the_last_step_spoilt_are_refused(values, term, cohort_maker, tmp_path):
+    subjects, _ = cohort_maker(30)
+    wild = TrainingSettings(epochs=1, batch_size=30, ensemble=1, learning_rate=1e30, **values)
+    for checkpoint in (None, tmp_path):
+        with pytest.raises(UserError, match=rf"no longer finite in epoch 0 \({term}\)"):
+            fit_aggregator("abmil", aggregators["abmil"].settings(**SMALL["abmil"]), wild, subjects, 0, checkpoint)
+
+
 def test_subjects_that_cannot_be_trained_on(cohort_maker):
     subjects, _ = cohort_maker(10)
     with pytest.raises(UserError, match="at least two"):

@@ -284,7 +284,7 @@ def _require_finite(losses: Mapping[str, float], epoch: int) -> None:
     bad = [term for term, value in losses.items() if not math.isfinite(value)]
     if bad:
         raise UserError(
-            f"the loss is no longer finite in epoch {epoch} ({', '.join(bad)})",
+            f"the loss or risk is no longer finite in epoch {epoch} ({', '.join(bad)})",
             mend="Lower training.learning_rate, or set training.gradient_clip",
         )
 
@@ -300,6 +300,7 @@ def _judge_epoch(state: FitState, objective: Objective, settings: TrainingSettin
     """Note the loss of the subjects kept back, and the weights where it is the lowest so far."""
     risk = _risks(objective, kept_back, settings.chunk_size or settings.batch_size)
     loss = float(objective.cox(risk, kept_back))
+    _require_finite({"validation": loss}, len(state.rows) - 1)
     state.rows[-1]["validation"] = loss
     if loss < state.best_loss:
         state.best_loss, state.best_epoch = loss, len(state.rows) - 1
@@ -310,4 +311,6 @@ def _member(model: Aggregator, data: _Data, curve: pd.DataFrame) -> Member:
     """Return a trained model with mean and spread of its risk over the training subjects."""
     objective = Objective(model, data.cohort, data.time, data.event, "efron", data.dtype)
     risk = _risks(objective, range(data.cohort.n_subjects), 32).double()
+    # The losses are those before each step: what the last one spoilt shows nowhere else.
+    _require_finite({"risk": float(risk.sum())}, len(curve) - 1)
     return Member(model, curve, (float(risk.mean()), risk_spread(risk.cpu().numpy())))
