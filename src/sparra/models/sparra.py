@@ -121,9 +121,9 @@ class SparraAggregator(Aggregator):
 
     - ``kl``: Eq. (3) in its collapsed form. ``reduction: sum`` sums over the kept nodes of a subject and
       averages over the subjects of the batch: with weight 1 the penalties and the Cox term then are the
-      negative bound of Eq. (8) a subject, but for the constant Z. ``mean`` averages over all kept
-      nodes of the batch: its effective weight does not grow with the number of nodes, but the objective is no
-      longer a bound.
+      negative bound of Eq. (8) a subject, but for the constant Z and for the Cox term's being taken at E[v], as
+      in the paper. ``mean`` averages over all kept nodes of the batch: its effective weight does not grow with
+      the number of nodes, but the objective is no longer a bound.
     - ``reconstruction``: minus Eq. (6) at a reparameterised sample of s, on the standardised features of the
       kept nodes (s exists for no others); ``mean`` divides by nodes and features. Only while training.
 
