@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sparra.models.batch import GraphBatch
-from sparra.models.importance import neighbourhood_mean, smoothed_over_neighbours
-from sparra.models.layers import centred
+from sparra.models.importance import importance_of_all_nodes, neighbourhood_mean, smoothed_over_neighbours
+from sparra.models.layers import PooledNodes, centred
 from sparra.models.registry import aggregators
 from sparra.models.settings import SparraSettings
 from sparra.models.sparra import PoolingModule
@@ -184,6 +184,17 @@ def test_importance_ranks_kept_over_dropped_nodes_by_their_scores():
         assert float(values[0].sum() + values[1].sum()) <= 0.0101
         dropped = inside & (tier == 0)
         assert torch.equal(importance[dropped].argsort(), first.score[dropped].argsort())
+
+
+def test_a_dropped_node_stays_below_the_lowest_gate_however_low_that_is():
+    gate, nodes = torch.tensor([1e-6, 1.0 - 1e-6]), torch.zeros(3, dtype=torch.int64)
+    graph = GraphBatch(torch.zeros(3, 1), torch.zeros((2, 0), dtype=torch.int64), nodes, 1)
+    scores = torch.tensor([0.0, 0.0, 1.0])
+    stages = [
+        PooledNodes(torch.zeros(0), graph.edge_index, nodes[:2], torch.tensor([0, 1]), s) for s in (scores, scores[:2])
+    ]
+    importance = importance_of_all_nodes(gate, torch.tensor([0, 1]), tuple(stages), graph)
+    assert 0 < importance[2] < importance[0] < importance[1]
 
 
 def test_presets_are_overridden_by_keys_beside_them():
