@@ -182,6 +182,30 @@ def test_load_tells_what_is_wrong(tmp_path):
         FittedAggregator.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("curve.csv", None), ("curve.csv", b""), ("weights.safetensors", b"cut"), ("model.json", b"\xff\xfe")],
+)
+def test_a_damaged_folder_is_told_in_a_sentence(file, content, cohort_maker, tmp_path):
+    subjects, _ = cohort_maker(12)
+    fit("mean", subjects).save(tmp_path)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged|format"):
+        FittedAggregator.load(tmp_path)
+
+
+def test_weights_of_other_settings_are_told_in_a_sentence(cohort_maker, tmp_path):
+    subjects, _ = cohort_maker(12)
+    for folder, hidden in (("narrow", 16), ("wide", 32)):
+        fit("mean", subjects, hidden=hidden).save(tmp_path / folder)
+    (tmp_path / "wide" / "model.json").replace(tmp_path / "narrow" / "model.json")
+    with pytest.raises(UserError, match="size mismatch"):
+        FittedAggregator.load(tmp_path / "narrow")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_patients_who_are_all_alike_give_no_scale_of_risk(name, cohort_maker):
     """Rounding is no spread: divided by it, a new patient's risk would be in the millions."""

@@ -1,6 +1,5 @@
 """A trained aggregator: prediction, and its files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sparra.errors import UserError
@@ -234,14 +234,18 @@ class FittedAggregator:
         Raises
         ------
         UserError
-            If a file is missing or is not of this format.
+            If a file is missing, damaged or not of this format.
         """
         description = _read_description(folder / "model.json")
         weights = folder / "weights.safetensors"
         if not weights.exists():
             raise UserError("the model's weights are missing", where=weights)
-        curves = [pd.read_csv(folder / _curve_name(index)) for index in range(len(description["risk_scales"]))]
-        return cls.from_parts(description, load_file(weights, device="cpu"), folder / "model.json", device, curves)
+        try:
+            curves = [pd.read_csv(folder / _curve_name(index)) for index in range(len(description["risk_scales"]))]
+            return cls.from_parts(description, load_file(weights, device="cpu"), folder / "model.json", device, curves)
+        except (SafetensorError, OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"the trained aggregator is damaged ({reason})", folder, "Train it again") from None
 
     @classmethod
     def from_parts(
@@ -302,7 +306,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise UserError("there is no trained aggregator here", where=path.parent, mend="Train it first")
     try:
         description = read_json(path)
-    except json.JSONDecodeError:
+    except ValueError:  # No JSON, or no text at all.
         description = None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise UserError(f"this is not a model description of format {FORMAT}", where=path)
