@@ -75,6 +75,11 @@ def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(cohort_maker, t
     rewired = {**subjects[0].graphs, "slide": dataclasses.replace(graph, edge_index=nodes[graph.edge_index])}
     with pytest.raises(UserError, match="another fit"):  # As many edges, between other nodes.
         fit([dataclasses.replace(subjects[0], graphs=rewired), *subjects[1:]], checkpoint=tmp_path)
+    # Two nodes change places: every mean and every size stays.
+    features = graph.features[[1, 0, *range(2, len(graph))]]
+    moved = {**subjects[0].graphs, "slide": dataclasses.replace(graph, features=features)}
+    with pytest.raises(UserError, match="another fit"):
+        fit([dataclasses.replace(subjects[0], graphs=moved), *subjects[1:]], checkpoint=tmp_path)
     path = tmp_path / "member-0" / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match="cannot be read"):

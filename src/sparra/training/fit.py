@@ -79,7 +79,7 @@ def fit_aggregator(
         dtype,
     )
     settings = _with_own_values(training_settings, aggregator_settings)
-    key = "" if checkpoint is None else _key(name, aggregator_settings, settings, seed, subjects, scalers)
+    key = "" if checkpoint is None else _key(name, aggregator_settings, settings, seed, subjects)
     members = []
     for index in range(settings.ensemble or 1):
         member_seed = seed if index == 0 else int(np.random.SeedSequence([index, seed]).generate_state(1)[0])
@@ -143,7 +143,6 @@ def _key(
     training: TrainingSettings,
     seed: int,
     subjects: Sequence[SubjectData],
-    scalers: Mapping[str, FeatureScaler],
 ) -> str:
     description = {
         "aggregator": name,
@@ -160,19 +159,17 @@ def _key(
             for item in subjects
         ],
     }
-    # The scalers change with any feature of any subject.
-    digests = {
-        modality: np.ascontiguousarray([scaler.mean, scaler.scale]).tobytes() for modality, scaler in scalers.items()
-    }
-    return fit_key(description, digests | {"edges": _digest_of_edges(subjects)})
+    return fit_key(description, {"graphs": _digest_of_graphs(subjects)})
 
 
-def _digest_of_edges(subjects: Sequence[SubjectData]) -> bytes:
-    """Digest what neither sizes nor scalers tell: which nodes are joined."""
+def _digest_of_graphs(subjects: Sequence[SubjectData]) -> bytes:
+    """Digest what sizes do not tell: each node's features, and which nodes are joined."""
     digest = hashlib.sha256()
     for subject in subjects:
         for modality in subject.graphs:
-            digest.update(np.ascontiguousarray(subject.graphs[modality].edge_index).tobytes())
+            graph = subject.graphs[modality]
+            digest.update(graph.features.tobytes())
+            digest.update(graph.edge_index.tobytes())
     return digest.digest()
 
 
