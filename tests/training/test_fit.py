@@ -97,6 +97,27 @@ def test_prediction_does_not_depend_on_the_company(name, cohort_maker):
     np.testing.assert_allclose(alone.embedding, together.embedding[44:], atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "values"), [("abmil", {}), ("sparra", {}), ("sparra", {"preset": "released"})])
+def test_prediction_does_not_depend_on_the_threads(name, values, cohort_maker, monkeypatch):
+    """Inference mode, in which a prediction is made, is a thread's own."""
+    subjects, _ = cohort_maker(12, missing=True)
+    fitted = fit(name, subjects, **values)
+    draws = 4 if fitted.has_posterior else 0
+    expected = fitted.predict(subjects, draws)
+    monkeypatch.setattr("sparra.models.branch.JOINED_ROWS", 8)
+    for module in ("branch", "fused"):
+        monkeypatch.setattr(f"sparra.models.{module}.PIECE_ROWS", 16)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = fitted.predict(subjects, draws)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found.risk, expected.risk, atol=1e-5)
+    if draws:
+        np.testing.assert_allclose(found.risk_sd, expected.risk_sd, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_save_and_load(name, cohort_maker, tmp_path):
     subjects, _ = cohort_maker(30, missing=True)
