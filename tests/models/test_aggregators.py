@@ -112,6 +112,7 @@ def test_abmil_weights_the_hidden_features_by_its_importance():
     output = model(graphs)
     hidden = model.branches["ct"](graphs["ct"].features)
     torch.testing.assert_close(output.embedding[0], output.importance["ct"] @ hidden)
+    torch.testing.assert_close(output.importance["ct"], model.attentions["ct"](hidden).squeeze(1).softmax(dim=0))
 
 
 @pytest.mark.parametrize(
@@ -275,6 +276,13 @@ def test_posterior_mean_is_smoothed_then_levels_off():
     output = torch.randn(17, generator=torch.Generator().manual_seed(3))
     averaged = neighbourhood_mean(output, edges)
     torch.testing.assert_close(model._mean(output, edges), model._mean(averaged, edges[:, :0]))
+
+
+def test_a_log_variance_beyond_what_float32_can_follow_is_cut_off():
+    graphs = {"ct": batch(6, [5])}
+    for initial, limit in ((1e3, 20.0), (-1e3, -20.0)):
+        model = build("sparra", {"initial_posterior": (1.0, initial)}, {"ct": 6})
+        assert model._posterior("ct", graphs["ct"]).log_variance.tolist() == [limit] * 5
 
 
 def test_small_posterior_mean_is_left_as_it_is():
