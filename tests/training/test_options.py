@@ -12,6 +12,7 @@ from sparra.training import fit as fit_module
 from sparra.training.checkpoint import FitState
 from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import FittedAggregator
+from sparra.training.gradients import Objective
 from sparra.training.settings import TrainingSettings
 
 SMALL = {"hidden": 16, "pooled": 8, "encoder": 8}
@@ -60,6 +61,87 @@ def test_a_fit_killed_and_resumed_equals_the_undisturbed_one(values, cohort_make
     assert torch.equal(weights(resumed), weights(undisturbed))
     pd.testing.assert_frame_equal(resumed.curve, undisturbed.curve, check_exact=True)
     assert [path.name for path in (tmp_path / "member-0").iterdir()] == ["state.safetensors"]
+
+
+def test_a_resumed_fit_remembers_the_best_epoch_of_before(cohort_maker, tmp_path, monkeypatch):
+    subjects, _ = cohort_maker(24)
+    training = changed(epochs=8, validation_share=0.3, patience=3, learning_rate=0.2)
+    undisturbed = fit(subjects, training)
+    best = int(undisturbed.curve["validation"].idxmin())
+    save = FitState.save
+
+    def save_and_die(self, folder, key):
+        save(self, folder, key)
+        if len(self.rows) == best + 2:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FitState, "save", save_and_die)
+        with pytest.raises(Killed):
+            fit(subjects, training, checkpoint=tmp_path)
+    resumed = fit(subjects, training, checkpoint=tmp_path)
+    assert len(resumed.curve) == len(undisturbed.curve) == best + 1 + 3 < 8
+    assert torch.equal(weights(resumed), weights(undisturbed))
+
+
+def test_a_clipped_gradient_moves_the_weights_less(cohort_maker):
+    """Adam divides by the gradient's size, but adds 1e-8 to it."""
+    subjects, _ = cohort_maker(16)
+    still = changed(weight_decay=0.0, learning_rate=1e-30, minimum_learning_rate=0.0)
+    start = weights(fit(subjects, still))
+    free, clipped = (weights(fit(subjects, changed(weight_decay=0.0, gradient_clip=clip))) for clip in (None, 1e-12))
+    assert (clipped - start).norm() < 1e-3 * (free - start).norm()
+
+
+def test_ties_and_precision_reach_the_loss(cohort_maker, monkeypatch):
+    subjects, _ = cohort_maker(16)
+    tied = [dataclasses.replace(subject, time=1.0 + index % 3) for index, subject in enumerate(subjects)]
+    efron, breslow = (fit(tied, changed(ties=ties, epochs=1)) for ties in ("efron", "breslow"))
+    assert efron.curve["cox"][0] < breslow.curve["cox"][0]
+    seen, forward = set(), Objective.forward
+
+    def spy(self, indices, batch):
+        seen.add(self.precision)
+        return forward(self, indices, batch)
+
+    monkeypatch.setattr(Objective, "forward", spy)
+    fit(subjects, changed(epochs=1, precision="bfloat16"))
+    assert seen == {torch.bfloat16}
+
+
+def test_draws_of_an_ensemble_are_its_models_in_turn(cohort_maker):
+    subjects, _ = cohort_maker(12, missing=True)
+    assert fit(subjects, name="abmil").posterior_draws(subjects, 4) is None
+    fitted = fit(subjects, changed(ensemble=2), initial_posterior=(0.5, -2.0))
+    embedding, risk = fitted.posterior_draws(subjects, 6)
+    assert embedding.shape == (6, *fitted.predict(subjects).embedding.shape)
+    for index, member in enumerate(fitted.members):
+        alone = dataclasses.replace(fitted, model=member.model, scale=member.scale, others=())
+        own_embedding, own = alone.posterior_draws(subjects, 6)
+        mean, spread = member.scale
+        np.testing.assert_allclose(risk[index::2], ((own - mean) / spread)[index::2])
+        if index == 0:
+            np.testing.assert_array_equal(embedding, own_embedding)
+    few = subjects[1:4]
+    many = fitted.posterior_draws(few, 600)[1]
+    np.testing.assert_allclose(many.std(axis=0), fitted.predict(few, 300).risk_sd, rtol=0.15)
+
+
+def test_variances_of_an_ensemble_add(cohort_maker):
+    subjects, _ = cohort_maker(12, missing=True)
+    fitted = fit(subjects, changed(ensemble=2), initial_posterior=(0.5, -2.0))
+    found = fitted.predict(subjects, 8)
+    alone = [dataclasses.replace(fitted, model=m.model, scale=m.scale, others=()) for m in fitted.members]
+    parts = [member.predict(subjects, 8) for member in alone]
+    spreads = np.array([m.scale[1] for m in fitted.members])[:, None]
+    means = np.stack([(part.risk - m.scale[0]) / m.scale[1] for part, m in zip(parts, fitted.members, strict=True)])
+    posterior = np.stack([part.risk_sd for part in parts]) / spreads
+    np.testing.assert_allclose(found.risk_sd**2, (posterior**2).mean(axis=0) + means.var(axis=0), rtol=1e-6)
+    for row, nodes in enumerate(found.importance_sd):
+        for name, values in nodes.items():
+            within = np.mean([part.importance_sd[row][name] ** 2 for part in parts], axis=0)
+            between = np.var([part.importance[row][name] for part in parts], axis=0)
+            np.testing.assert_allclose(values**2, within + between, rtol=1e-4, atol=1e-10)
 
 
 def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(cohort_maker, tmp_path):
