@@ -254,6 +254,19 @@ def test_published_presets_have_none_of_the_departures():
         assert not settings.centred_gate
 
 
+def test_published_presets_have_the_published_numbers():
+    for preset, reduction, kl, reconstruction in (("paper", "sum", 1.0, 1.0), ("released", "mean", 0.1, 0.2)):
+        settings = SparraSettings(preset=preset)
+        assert (settings.reduction, settings.kl_weight, settings.reconstruction_weight) == (
+            reduction,
+            kl,
+            reconstruction,
+        )
+        assert (settings.aggregate, settings.node_variance, settings.soft_scores) == ("pooled", True, False)
+        assert (settings.mu0, settings.lambda0, settings.alpha0, settings.beta0) == (0.0, 1.0, 2.0, 0.01)
+        assert (settings.minimum_nodes, settings.encoder, settings.encoder_dropout) == (1, 256, 0.25)
+
+
 def test_neighbourhood_mean_is_that_of_the_dense_matrix():
     graph = batch(6, [5, 1, 7])
     n = graph.n_nodes
