@@ -61,3 +61,9 @@ def test_valid_settings_are_immutable() -> None:
     assert settings.ct.spacing_mm == 2.0
     with pytest.raises(ValueError, match="frozen"):
         settings.epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_are_finite(value: float) -> None:
+    with pytest.raises(UserError, match=r"key 'ct.spacing_mm' is (inf|nan)"):
+        Outer.from_mapping({"name": "x", "ct": {"spacing_mm": value}}, "study.yaml")

@@ -20,7 +20,7 @@ _SHORT.maxstring = _SHORT.maxother = 200
 class Settings(BaseModel):
     """Immutable settings of one stage; each room defines its own, ``study.yaml`` is made of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any], where: str) -> Self:

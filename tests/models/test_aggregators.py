@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sparra.models.batch import GraphBatch
-from sparra.models.importance import neighbourhood_mean, smoothed_over_neighbours
-from sparra.models.layers import centred
+from sparra.models.importance import importance_of_all_nodes, neighbourhood_mean, smoothed_over_neighbours
+from sparra.models.layers import PooledNodes, centred
 from sparra.models.registry import aggregators
 from sparra.models.settings import SparraSettings
 from sparra.models.sparra import PoolingModule
@@ -112,6 +112,7 @@ def test_abmil_weights_the_hidden_features_by_its_importance():
     output = model(graphs)
     hidden = model.branches["ct"](graphs["ct"].features)
     torch.testing.assert_close(output.embedding[0], output.importance["ct"] @ hidden)
+    torch.testing.assert_close(output.importance["ct"], model.attentions["ct"](hidden).squeeze(1).softmax(dim=0))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,32 @@ def test_importance_ranks_kept_over_dropped_nodes_by_their_scores():
         assert torch.equal(importance[dropped].argsort(), first.score[dropped].argsort())
 
 
+def test_a_dropped_node_stays_below_the_lowest_gate_however_low_that_is():
+    gate, nodes = torch.tensor([1e-6, 1.0 - 1e-6]), torch.zeros(3, dtype=torch.int64)
+    graph = GraphBatch(torch.zeros(3, 1), torch.zeros((2, 0), dtype=torch.int64), nodes, 1)
+    scores = torch.tensor([0.0, 0.0, 1.0])
+    stages = [
+        PooledNodes(torch.zeros(0), graph.edge_index, nodes[:2], torch.tensor([0, 1]), s) for s in (scores, scores[:2])
+    ]
+    importance = importance_of_all_nodes(gate, torch.tensor([0, 1]), tuple(stages), graph)
+    assert 0 < importance[2] < importance[0] < importance[1]
+
+
+@pytest.mark.parametrize("gate", ["per_modality", "joint"])
+def test_dropped_nodes_share_a_hundredth_of_their_modality_whoever_shares_the_gate(gate):
+    """A joint gate gives a modality of few nodes little, and that is what its dropped nodes are held against."""
+    graphs = {"ct": batch(6, [800]), "slide": batch(9, [40], seed=1)}
+    model = build("sparra", {"preset": "released", "gate": gate})
+    with torch.no_grad():
+        importance = model(graphs).importance["slide"]
+        kept = model._posterior("slide", graphs["slide"]).kept
+    dropped = torch.ones(40, dtype=torch.bool)
+    dropped[kept] = False
+    assert importance.sum() == pytest.approx(1, abs=1e-6)
+    assert 0 < importance[dropped].sum() <= 0.01
+    assert importance[dropped].max() < importance[kept].min()
+
+
 def test_presets_are_overridden_by_keys_beside_them():
     settings = SparraSettings.model_validate({"preset": "released", "kl_weight": 0.5, "pool_ratio": {"ct": 0.4}})
     assert (settings.kl_weight, settings.pool_ratio.ct, settings.pool_ratio.slide) == (0.5, 0.4, 0.2)
@@ -242,6 +269,19 @@ def test_published_presets_have_none_of_the_departures():
         assert not settings.centred_gate
 
 
+def test_published_presets_have_the_published_numbers():
+    for preset, reduction, kl, reconstruction in (("paper", "sum", 1.0, 1.0), ("released", "mean", 0.1, 0.2)):
+        settings = SparraSettings(preset=preset)
+        assert (settings.reduction, settings.kl_weight, settings.reconstruction_weight) == (
+            reduction,
+            kl,
+            reconstruction,
+        )
+        assert (settings.aggregate, settings.node_variance, settings.soft_scores) == ("pooled", True, False)
+        assert (settings.mu0, settings.lambda0, settings.alpha0, settings.beta0) == (0.0, 1.0, 2.0, 0.01)
+        assert (settings.minimum_nodes, settings.encoder, settings.encoder_dropout) == (1, 256, 0.25)
+
+
 def test_neighbourhood_mean_is_that_of_the_dense_matrix():
     graph = batch(6, [5, 1, 7])
     n = graph.n_nodes
@@ -264,6 +304,13 @@ def test_posterior_mean_is_smoothed_then_levels_off():
     output = torch.randn(17, generator=torch.Generator().manual_seed(3))
     averaged = neighbourhood_mean(output, edges)
     torch.testing.assert_close(model._mean(output, edges), model._mean(averaged, edges[:, :0]))
+
+
+def test_a_log_variance_beyond_what_float32_can_follow_is_cut_off():
+    graphs = {"ct": batch(6, [5])}
+    for initial, limit in ((1e3, 20.0), (-1e3, -20.0)):
+        model = build("sparra", {"initial_posterior": (1.0, initial)}, {"ct": 6})
+        assert model._posterior("ct", graphs["ct"]).log_variance.tolist() == [limit] * 5
 
 
 def test_small_posterior_mean_is_left_as_it_is():

@@ -7,7 +7,7 @@ import torch
 from sparra.models import kernels, relu_kernels
 from sparra.models.batch import GraphBatch
 from sparra.models.branch import FeatureBranch
-from sparra.models.fused import Neighbours, drop_in_place, dropout_lanes, kept_rows
+from sparra.models.fused import Neighbours, drop_in_place, dropout_lanes, gated_product, kept_rows
 from sparra.models.layers import GatedAttention, GraphConvolution, TopKPooling, normalised_adjacency, top_k_nodes
 from sparra.models.reconstruction import squared_error
 from sparra.models.stage import best_nodes, pool_convolved
@@ -75,8 +75,9 @@ def test_dropped_units_have_no_gradient_and_kept_ones_are_scaled():
     kept = output > 0
     torch.testing.assert_close(output[kept], plain[kept] / 0.75)
     assert float(kept.sum() / (plain > 0).sum()) == pytest.approx(0.75, abs=0.02)
-    (gradient,) = torch.autograd.grad(output.sum(), [branch[0].bias])
-    torch.testing.assert_close(gradient, kept.sum(dim=0) / 0.75)
+    bias, weight = torch.autograd.grad(output.sum(), [branch[0].bias, branch[0].weight])
+    torch.testing.assert_close(bias, kept.sum(dim=0) / 0.75)
+    torch.testing.assert_close(weight, kept.float().T @ features / 0.75, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -142,6 +143,21 @@ def test_gated_attention_matches_the_plain_layers():
     found = torch.autograd.grad(output.sum(), [fast_in, *layer.parameters()])
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_of_gated_attention_is_on_both_arms_and_scaled_for_both():
+    torch.manual_seed(0)
+    layer = GatedAttention(6, 64, 2, 0.25).train()
+    features = torch.randn(400, 6, requires_grad=True)
+    product = gated_product(features, layer.tanh_arm, layer.sigmoid_arm, 0.25)
+    arms = torch.tanh(layer.tanh_arm(features)), torch.sigmoid(layer.sigmoid_arm(features))
+    kept = (product != 0).detach()
+    assert float(kept.float().mean()) == pytest.approx(0.75**2, abs=0.01)
+    expected = kept * arms[0] * arms[1] / 0.75**2
+    torch.testing.assert_close(product, expected)
+    inputs = [features, *layer.tanh_arm.parameters(), *layer.sigmoid_arm.parameters()]
+    ours, plain = (torch.autograd.grad((value**2).sum(), inputs) for value in (product, expected))
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_squared_error_and_its_gradients_match_the_definition():

@@ -98,9 +98,11 @@ def test_ties_go_to_the_first_nodes():
     assert kept.tolist() == [0, 1, 2, 6, 7, 8]
 
 
-@pytest.mark.parametrize(("n_nodes", "expected"), [(5, 1), (15, 3), (16, 4), (35, 7)])
-def test_number_kept_is_the_exact_ceiling(n_nodes, expected):
-    kept = top_k_nodes(torch.rand(n_nodes), torch.zeros(n_nodes, dtype=torch.int64), 1, 0.2, 1)
+@pytest.mark.parametrize(
+    ("ratio", "n_nodes", "expected"), [(0.2, 5, 1), (0.2, 15, 3), (0.2, 16, 4), (0.2, 35, 7), (0.07, 100, 7)]
+)
+def test_number_kept_is_the_exact_ceiling(ratio, n_nodes, expected):
+    kept = top_k_nodes(torch.rand(n_nodes), torch.zeros(n_nodes, dtype=torch.int64), 1, ratio, 1)
     assert len(kept) == expected
 
 

@@ -49,6 +49,23 @@ def test_spread_of_two_nodes_matches_numerical_integration():
     np.testing.assert_allclose(spread.numpy(), [expected, expected], rtol=0.03)
 
 
+def test_spread_is_the_standard_deviation_of_a_sample():
+    values = iter([2.0, 3.0, 7.0])
+    spread = spread_over_draws(lambda: ({"gate": torch.tensor([1.0])}, torch.tensor([next(values)])), 3)
+    assert float(spread.risk) == pytest.approx(np.std([2.0, 3.0, 7.0], ddof=1))
+    assert float(spread.importance["gate"]) == 0.0
+
+
+def test_sampled_gate_is_measured_from_the_prior_mean():
+    prior = NormalGammaPrior(mu0=0.7)
+    certain = torch.full((2,), -60.0)
+    gate = sampled_gate(
+        torch.tensor([0.7, 1.7]), certain, prior, torch.zeros(2, dtype=torch.int64), 1, torch.Generator()
+    )
+    rate = torch.tensor([prior.beta0, prior.beta0 + 0.5])
+    torch.testing.assert_close(gate, rate / rate.sum())
+
+
 def test_spread_of_many_nodes_matches_the_delta_method():
     generator = torch.Generator().manual_seed(1)
     mu = torch.rand(400, generator=generator, dtype=torch.float64) + 0.2

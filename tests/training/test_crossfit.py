@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sparra.models.registry import aggregators
 from sparra.training import crossfit
 from sparra.training.crossfit import cross_fitted_embeddings, procrustes_rotation
 from sparra.training.fit import fit_aggregator
+from sparra.training.prediction import Predictions
 from sparra.training.settings import TrainingSettings
 
 TRAINING = TrainingSettings(epochs=8, batch_size=32, learning_rate=2e-3)
@@ -47,6 +49,36 @@ def test_cross_fitted_embeddings_live_in_the_outer_models_space(name, cohort_mak
     honest = concordance_index_censored(event, time, cross.risk)[0]
     fitted = concordance_index_censored(event, time, target.risk)[0]
     assert 0.5 < honest < fitted
+
+
+def test_a_turned_and_shifted_space_is_brought_back_onto_the_outer_models():
+    """By the subjects that both learnt from; a modality that the inner model lacks is unknown."""
+    generator = np.random.default_rng(1)
+    target = generator.normal(size=(30, 6)).astype(np.float32) + 5
+    rotation = ortho_group.rvs(4, random_state=1)
+    guess = (target[:, 2:] @ rotation.T + 3).astype(np.float32)
+    present = np.ones((30, 6), dtype=bool)
+    present[25] = False
+    inner, outer = (
+        SimpleNamespace(model=SimpleNamespace(embedding_sizes=sizes)) for sizes in ({"slide": 4}, {"ct": 2, "slide": 4})
+    )
+    of_inner, of_outer = (
+        Predictions(guess, present[:, 2:], np.zeros(30), []),
+        Predictions(target, present, np.zeros(30), []),
+    )
+    learnt, held_out = np.arange(20), np.arange(20, 30)
+    moved, there = crossfit._aligned(of_inner, of_outer, learnt, held_out, inner, outer)
+    known = np.arange(10) != 5
+    np.testing.assert_allclose(moved[known, 2:], target[held_out[known], 2:], atol=0.05)
+    np.testing.assert_array_equal(there[:, 2:], np.repeat(known[:, None], 4, axis=1))
+    assert not there[:, :2].any()
+    assert not moved[~there].any()
+
+
+def test_risks_are_brought_to_the_outer_models_scale_over_the_subjects_both_learnt_from():
+    risk = np.random.default_rng(2).normal(size=20)
+    reference = np.where(np.arange(20) < 15, 3 * risk + 2, 99.0)
+    np.testing.assert_allclose(crossfit._on_scale_of(risk, reference, np.arange(15)), 3 * risk + 2)
 
 
 def test_embedding_without_parameters_is_the_outer_models_and_its_risk_is_cross_fitted(cohort_maker):
@@ -113,3 +145,24 @@ def test_a_modality_that_few_have_costs_nobody_the_other(cohort_maker):
     assert np.isfinite(cross.risk).all()
     assert np.isfinite(cross.embedding).all()
     assert not cross.embedding[~cross.present].any()
+
+
+def test_graphs_without_nodes_are_cross_fitted_as_absent_ones(cohort_maker):
+    subjects, _ = cohort_maker(24, seed=4)
+    none = np.zeros(0, np.int64)
+    empty = replace(
+        subjects[0].graphs["ct"],
+        features=np.zeros((0, 6)),
+        edge_index=np.zeros((2, 0), np.int64),
+        node_of_patch=none,
+        image_of_node=none,
+    )
+    settings, training = aggregators["abmil"].settings(**SMALL["abmil"]), TRAINING.model_copy(update={"epochs": 1})
+    found = []
+    for others in ({"ct": empty}, {}):
+        cohort = [
+            s if i == 5 else replace(s, graphs={"slide": s.graphs["slide"], **others}) for i, s in enumerate(subjects)
+        ]
+        found.append(cross_fitted_embeddings("abmil", settings, training, cohort, 0))
+    np.testing.assert_array_equal(found[0].risk, found[1].risk)
+    np.testing.assert_array_equal(found[0].present, found[1].present)

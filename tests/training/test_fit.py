@@ -9,6 +9,7 @@ from sksurv.metrics import concordance_index_censored
 
 from sparra.errors import UserError
 from sparra.models.registry import aggregators
+from sparra.training.checkpoint import Checkpoint
 from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import FittedAggregator
 from sparra.training.settings import TrainingSettings
@@ -97,6 +98,27 @@ def test_prediction_does_not_depend_on_the_company(name, cohort_maker):
     np.testing.assert_allclose(alone.embedding, together.embedding[44:], atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "values"), [("abmil", {}), ("sparra", {}), ("sparra", {"preset": "released"})])
+def test_prediction_does_not_depend_on_the_threads(name, values, cohort_maker, monkeypatch):
+    """Inference mode, in which a prediction is made, is a thread's own."""
+    subjects, _ = cohort_maker(12, missing=True)
+    fitted = fit(name, subjects, **values)
+    draws = 4 if fitted.has_posterior else 0
+    expected = fitted.predict(subjects, draws)
+    monkeypatch.setattr("sparra.models.branch.JOINED_ROWS", 8)
+    for module in ("branch", "fused"):
+        monkeypatch.setattr(f"sparra.models.{module}.PIECE_ROWS", 16)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = fitted.predict(subjects, draws)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found.risk, expected.risk, atol=1e-5)
+    if draws:
+        np.testing.assert_allclose(found.risk_sd, expected.risk_sd, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_save_and_load(name, cohort_maker, tmp_path):
     subjects, _ = cohort_maker(30, missing=True)
@@ -140,6 +162,15 @@ def test_a_loss_that_is_not_finite_names_the_epoch(cohort_maker):
         fit("sparra", subjects, training=wild)
 
 
+@pytest.mark.parametrize(("values", "term"), [({}, "risk"), ({"validation_share": 0.3}, "validation")])
+def test_weights_that_the_last_step_spoilt_are_refused(values, term, cohort_maker, tmp_path):
+    subjects, _ = cohort_maker(30)
+    wild = TrainingSettings(epochs=1, batch_size=30, ensemble=1, learning_rate=1e30, **values)
+    for checkpoint in (None, Checkpoint(tmp_path)):
+        with pytest.raises(UserError, match=rf"no longer finite in epoch 0 \({term}\)"):
+            fit_aggregator("abmil", aggregators["abmil"].settings(**SMALL["abmil"]), wild, subjects, 0, checkpoint)
+
+
 def test_subjects_that_cannot_be_trained_on(cohort_maker):
     subjects, _ = cohort_maker(10)
     with pytest.raises(UserError, match="at least two"):
@@ -173,6 +204,30 @@ def test_load_tells_what_is_wrong(tmp_path):
         FittedAggregator.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("curve.csv", None), ("curve.csv", b""), ("weights.safetensors", b"cut"), ("model.json", b"\xff\xfe")],
+)
+def test_a_damaged_folder_is_told_in_a_sentence(file, content, cohort_maker, tmp_path):
+    subjects, _ = cohort_maker(12)
+    fit("mean", subjects).save(tmp_path)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged|format"):
+        FittedAggregator.load(tmp_path)
+
+
+def test_weights_of_other_settings_are_told_in_a_sentence(cohort_maker, tmp_path):
+    subjects, _ = cohort_maker(12)
+    for folder, hidden in (("narrow", 16), ("wide", 32)):
+        fit("mean", subjects, hidden=hidden).save(tmp_path / folder)
+    (tmp_path / "wide" / "model.json").replace(tmp_path / "narrow" / "model.json")
+    with pytest.raises(UserError, match="size mismatch"):
+        FittedAggregator.load(tmp_path / "narrow")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_patients_who_are_all_alike_give_no_scale_of_risk(name, cohort_maker):
     """Rounding is no spread: divided by it, a new patient's risk would be in the millions."""
@@ -181,3 +236,56 @@ def test_patients_who_are_all_alike_give_no_scale_of_risk(name, cohort_maker):
     fitted = fit(name, alike, training=FAST.model_copy(update={"ensemble": 2}))
     assert [member.scale[1] for member in fitted.members] == [1.0, 1.0]
     assert np.abs(fitted.predict(subjects[1:4]).risk).max() < 100
+
+
+def with_graph(subject, name, **values):
+    return dataclasses.replace(
+        subject, graphs={**subject.graphs, name: dataclasses.replace(subject.graphs[name], **values)}
+    )
+
+
+def without_nodes(subject, name):
+    none = {"node_of_patch": np.zeros(0, np.int64), "image_of_node": np.zeros(0, np.int64)}
+    return with_graph(subject, name, features=np.zeros((0, 6)), edge_index=np.zeros((2, 0), np.int64), **none)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("name", "preset"), [("abmil", {}), ("sparra", {}), ("sparra", {"preset": "paper"})])
+def test_features_that_are_not_finite_are_refused_by_name(name, preset, value, cohort_maker):
+    """The paper's pooling left no node of such a graph, and a risk that looked like any other."""
+    subjects, _ = cohort_maker(12)
+    features = subjects[5].graphs["slide"].features.copy()
+    features[2, 3] = value
+    spoilt = [*subjects[:5], with_graph(subjects[5], "slide", features=features), *subjects[6:]]
+    with pytest.raises(UserError, match="slide graph of subject s005: a node feature"):
+        fit(name, spoilt, **preset)
+    fitted = fit(name, subjects, **preset)
+    with pytest.raises(UserError, match="slide graph of subject s005: a node feature"):
+        fitted.predict(spoilt)
+
+
+@pytest.mark.parametrize("node", [-1, 10**9, None])
+def test_an_edge_out_of_the_graph_is_refused(node, cohort_maker):
+    """Compiled loops would follow it into the next subject, or end the process."""
+    subjects, _ = cohort_maker(12)
+    edges, n_nodes = subjects[5].graphs["ct"].edge_index, len(subjects[5].graphs["ct"])
+    outside = np.array([[0], [n_nodes if node is None else node]])
+    spoilt = [*subjects[:5], with_graph(subjects[5], "ct", edge_index=np.hstack([edges, outside])), *subjects[6:]]
+    with pytest.raises(UserError, match="ct graph of subject s005: an edge"):
+        fit("sparra", spoilt)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_graph_without_nodes_is_none(name, cohort_maker):
+    subjects, _ = cohort_maker(20)
+    for some in (range(0, 20, 3), range(20)):
+        absent = [dataclasses.replace(s, graphs={"slide": s.graphs["slide"]}) for s in subjects]
+        lacking = [absent[i] if i in some else s for i, s in enumerate(subjects)]
+        empty = [without_nodes(s, "ct") if i in some else s for i, s in enumerate(subjects)]
+        expected, found = fit(name, lacking), fit(name, empty)
+        assert same(expected, found)
+        assert found.feature_dims == expected.feature_dims
+        first, second = expected.predict(lacking), found.predict(empty)
+        np.testing.assert_array_equal(first.risk, second.risk)
+        np.testing.assert_array_equal(first.present, second.present)
+        assert [part.keys() for part in first.importance] == [part.keys() for part in second.importance]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from sparra.models.cox import negative_log_partial_likelihood
 from sparra.models.registry import aggregators
 from sparra.training.batching import PreparedCohort
 from sparra.training.gradients import Objective, accumulate_gradients
@@ -70,6 +71,17 @@ def test_chunks_see_the_dropout_of_the_first_pass(name, values, cohort_maker):
     for first, second in zip(seen[:3], seen[3:], strict=True):
         assert torch.equal(first, second)
     assert not torch.equal(seen[0], gradients_free_risk(target, seed=1))
+
+
+@pytest.mark.parametrize("chunk_size", [5, 12])
+def test_the_cox_term_is_a_mean_over_the_subjects_of_the_batch(chunk_size, cohort_maker):
+    subjects, _ = cohort_maker(12)
+    target = objective("mean", {"hidden": 16, "dropout": 0.0}, subjects)
+    losses, _ = gradients(target, range(12), chunk_size)
+    with torch.no_grad():
+        risk = target.forward(range(12), range(12)).risk
+    whole = negative_log_partial_likelihood(risk, target.time, target.event, "efron")
+    assert losses["cox"] == pytest.approx(float(whole) / 12, rel=1e-5)
 
 
 def gradients_free_risk(target, seed):

@@ -12,6 +12,7 @@ from sparra.training import fit as fit_module
 from sparra.training.checkpoint import Checkpoint, FitState
 from sparra.training.fit import fit_aggregator
 from sparra.training.fitted import FittedAggregator
+from sparra.training.gradients import Objective
 from sparra.training.settings import TrainingSettings
 
 SMALL = {"hidden": 16, "pooled": 8, "encoder": 8}
@@ -79,6 +80,99 @@ def test_a_given_key_tells_fits_apart_instead_of_their_subjects(cohort_maker, tm
         fit(subjects, checkpoint=Checkpoint(tmp_path, key="two"))
 
 
+def test_a_resumed_fit_remembers_the_best_epoch_of_before(cohort_maker, tmp_path, monkeypatch):
+    subjects, _ = cohort_maker(24)
+    training = changed(epochs=8, validation_share=0.3, patience=3, learning_rate=0.2)
+    undisturbed = fit(subjects, training)
+    best = int(undisturbed.curve["validation"].idxmin())
+    save = FitState.save
+
+    def save_and_die(self, folder, key):
+        save(self, folder, key)
+        if len(self.rows) == best + 2:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FitState, "save", save_and_die)
+        with pytest.raises(Killed):
+            fit(subjects, training, checkpoint=Checkpoint(tmp_path))
+    resumed = fit(subjects, training, checkpoint=Checkpoint(tmp_path))
+    assert len(resumed.curve) == len(undisturbed.curve) == best + 1 + 3 < 8
+    assert torch.equal(weights(resumed), weights(undisturbed))
+
+
+def test_a_clipped_gradient_moves_the_weights_less(cohort_maker):
+    """Adam divides by the gradient's size, but adds 1e-8 to it."""
+    subjects, _ = cohort_maker(16)
+    still = changed(weight_decay=0.0, learning_rate=1e-30, minimum_learning_rate=0.0)
+    start = weights(fit(subjects, still))
+    free, clipped = (weights(fit(subjects, changed(weight_decay=0.0, gradient_clip=clip))) for clip in (None, 1e-12))
+    assert (clipped - start).norm() < 1e-3 * (free - start).norm()
+
+
+def test_ties_and_precision_reach_the_loss(cohort_maker, monkeypatch):
+    subjects, _ = cohort_maker(16)
+    tied = [dataclasses.replace(subject, time=1.0 + index % 3) for index, subject in enumerate(subjects)]
+    efron, breslow = (fit(tied, changed(ties=ties, epochs=1)) for ties in ("efron", "breslow"))
+    assert efron.curve["cox"][0] < breslow.curve["cox"][0]
+    seen, forward = set(), Objective.forward
+
+    def spy(self, indices, batch):
+        seen.add(self.precision)
+        return forward(self, indices, batch)
+
+    monkeypatch.setattr(Objective, "forward", spy)
+    fit(subjects, changed(epochs=1, precision="bfloat16"))
+    assert seen == {torch.bfloat16}
+
+
+def test_draws_of_an_ensemble_are_its_models_in_turn(cohort_maker):
+    subjects, _ = cohort_maker(12, missing=True)
+    assert fit(subjects, name="abmil").posterior_draws(subjects, 4) is None
+    fitted = fit(subjects, changed(ensemble=2), initial_posterior=(0.5, -2.0))
+    embedding, risk = fitted.posterior_draws(subjects, 6)
+    assert embedding.shape == (6, *fitted.predict(subjects).embedding.shape)
+    for index, member in enumerate(fitted.members):
+        alone = dataclasses.replace(fitted, model=member.model, scale=member.scale, others=())
+        own_embedding, own = alone.posterior_draws(subjects, 6)
+        mean, spread = member.scale
+        np.testing.assert_allclose(risk[index::2], ((own - mean) / spread)[index::2])
+        if index == 0:
+            np.testing.assert_array_equal(embedding, own_embedding)
+    few = subjects[1:4]
+    many = fitted.posterior_draws(few, 600)[1]
+    np.testing.assert_allclose(many.std(axis=0), fitted.predict(few, 300).risk_sd, rtol=0.15)
+
+
+def test_no_draw_is_refused(cohort_maker):
+    subjects, _ = cohort_maker(12)
+    with pytest.raises(UserError, match="0 draws"):
+        fit(subjects, changed(epochs=1)).posterior_draws(subjects, 0)
+
+
+def test_a_learning_rate_that_would_rise_is_refused():
+    with pytest.raises(ValueError, match="minimum_learning_rate is above"):
+        TrainingSettings(learning_rate=1e-7)
+    assert TrainingSettings(learning_rate=1e-7, minimum_learning_rate=0).learning_rate == 1e-7
+
+
+def test_variances_of_an_ensemble_add(cohort_maker):
+    subjects, _ = cohort_maker(12, missing=True)
+    fitted = fit(subjects, changed(ensemble=2), initial_posterior=(0.5, -2.0))
+    found = fitted.predict(subjects, 8)
+    alone = [dataclasses.replace(fitted, model=m.model, scale=m.scale, others=()) for m in fitted.members]
+    parts = [member.predict(subjects, 8) for member in alone]
+    spreads = np.array([m.scale[1] for m in fitted.members])[:, None]
+    means = np.stack([(part.risk - m.scale[0]) / m.scale[1] for part, m in zip(parts, fitted.members, strict=True)])
+    posterior = np.stack([part.risk_sd for part in parts]) / spreads
+    np.testing.assert_allclose(found.risk_sd**2, (posterior**2).mean(axis=0) + means.var(axis=0), rtol=1e-6)
+    for row, nodes in enumerate(found.importance_sd):
+        for name, values in nodes.items():
+            within = np.mean([part.importance_sd[row][name] ** 2 for part in parts], axis=0)
+            between = np.var([part.importance[row][name] for part in parts], axis=0)
+            np.testing.assert_allclose(values**2, within + between, rtol=1e-4, atol=1e-10)
+
+
 def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(cohort_maker, tmp_path):
     subjects, _ = cohort_maker(16)
     fit(subjects, checkpoint=Checkpoint(tmp_path))
@@ -92,6 +186,11 @@ def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(cohort_maker, t
     rewired = {**subjects[0].graphs, "slide": dataclasses.replace(graph, edge_index=nodes[graph.edge_index])}
     with pytest.raises(UserError, match="another fit"):  # As many edges, between other nodes.
         fit([dataclasses.replace(subjects[0], graphs=rewired), *subjects[1:]], checkpoint=Checkpoint(tmp_path))
+    # Two nodes change places: every mean and every size stays.
+    features = graph.features[[1, 0, *range(2, len(graph))]]
+    moved = {**subjects[0].graphs, "slide": dataclasses.replace(graph, features=features)}
+    with pytest.raises(UserError, match="another fit"):
+        fit([dataclasses.replace(subjects[0], graphs=moved), *subjects[1:]], checkpoint=Checkpoint(tmp_path))
     path = tmp_path / "member-0" / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match="cannot be read"):

@@ -114,7 +114,7 @@ class GraphConvolution(nn.Module):
 
 def kept_counts(counts: Tensor, ratio: float, minimum_nodes: int) -> Tensor:
     r"""Return :math:`k = \min(n, \max(\lceil ratio \cdot n \rceil, minimum\_nodes))` for `counts` n of nodes."""
-    # The small term undoes rounding such as 0.2 · 15 = 3.0000000000000004.
+    # The small term undoes rounding such as 0.07 · 100 = 7.000000000000001.
     wanted = torch.ceil(ratio * counts.double() - 1e-6).long().clamp(min=minimum_nodes)
     return torch.minimum(wanted, counts)
 

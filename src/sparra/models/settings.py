@@ -61,7 +61,7 @@ class SparraSettings(AggregatorSettings):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
     pool_ratio: PoolRatios = PoolRatios()
-    minimum_nodes: int = Field(default=1024, ge=1, description="each pooling keeps at least so many nodes")
+    minimum_nodes: int = Field(default=1024, ge=1, le=2**31, description="each pooling keeps at least so many nodes")
     soft_scores: bool = Field(default=True, description="pooled features times 1 + score, not times score")
     gate: Literal["per_modality", "joint"] = "per_modality"
     shared_networks: bool = Field(default=False, description="one encoder and decoder trunk for all modalities")

@@ -121,9 +121,9 @@ class SparraAggregator(Aggregator):
 
     - ``kl``: Eq. (3) in its collapsed form. ``reduction: sum`` sums over the kept nodes of a subject and
       averages over the subjects of the batch: with weight 1 the penalties and the Cox term then are the
-      negative bound of Eq. (8) a subject, but for the constant Z. ``mean`` averages over all kept
-      nodes of the batch: its effective weight does not grow with the number of nodes, but the objective is no
-      longer a bound.
+      negative bound of Eq. (8) a subject, but for the constant Z and for the Cox term's being taken at E[v], as
+      in the paper. ``mean`` averages over all kept nodes of the batch: its effective weight does not grow with
+      the number of nodes, but the objective is no longer a bound.
     - ``reconstruction``: minus Eq. (6) at a reparameterised sample of s, on the standardised features of the
       kept nodes (s exists for no others); ``mean`` divides by nodes and features. Only while training.
 
@@ -210,13 +210,21 @@ class SparraAggregator(Aggregator):
             ],
             dim=1,
         )
-        importance = {
-            name: importance_of_all_nodes(gates[name].detach(), posterior.kept, posterior.stages, graphs[name])
-            for name, posterior in posteriors.items()
-        }
+        importance = {}
+        for name, posterior in posteriors.items():
+            share = self._share(gates[name], posterior, graphs[name].n_subjects)
+            importance[name] = importance_of_all_nodes(share, posterior.kept, posterior.stages, graphs[name])
         if self.settings.smooth_importance:
             importance = {name: smoothed_over_neighbours(value, graphs[name]) for name, value in importance.items()}
         return embedding, self.predictor(embedding).squeeze(1), importance
+
+    def _share(self, gate: Tensor, posterior: ModalityPosterior, n_subjects: int) -> Tensor:
+        """Return the gate as shares of one modality, whose importance sums to one: a joint gate sums to less."""
+        gate = gate.detach()
+        if self.settings.gate == "per_modality":
+            return gate
+        total = segment_sum(gate, posterior.subject, n_subjects)
+        return gate / total.clamp(min=torch.finfo(gate.dtype).tiny)[posterior.subject]
 
     def _key(self, modality: str) -> str:
         return "shared" if self.settings.shared_networks else modality

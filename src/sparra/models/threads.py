@@ -85,9 +85,9 @@ def on_every_thread(task: Callable[[int], None], n_tasks: int) -> None:
         for index in range(n_tasks):
             task(index)
         return
-    whole = torch.get_num_threads()
+    whole, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
     with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        tasks = [pool.submit(_without_gradient, task, index) for index in range(n_tasks)]
+        tasks = [pool.submit(_without_gradient, task, index, inference) for index in range(n_tasks)]
         try:
             for one in tasks:
                 one.result()
@@ -96,6 +96,7 @@ def on_every_thread(task: Callable[[int], None], n_tasks: int) -> None:
             torch.set_num_threads(whole)
 
 
-def _without_gradient(task: Callable[[int], None], index: int) -> None:
-    with torch.no_grad():
+def _without_gradient(task: Callable[[int], None], index: int, inference: bool) -> None:
+    # Inference mode is a thread's own, and what was made in it must not be written to out of it.
+    with torch.inference_mode(inference), torch.no_grad():
         task(index)

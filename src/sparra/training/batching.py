@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparra.errors import UserError
 from sparra.memory import held_bytes
 from sparra.models.batch import GraphBatch
 from sparra.training.scaling import FeatureScaler
@@ -67,8 +68,7 @@ class PreparedCohort:
     ) -> None:
         self.n_subjects = len(subjects)
         self.counts = {
-            name: [subject.size(name).n_nodes if name in subject.graphs else 0 for subject in subjects]
-            for name in scalers
+            name: [subject.size(name).n_nodes if subject.has(name) else 0 for subject in subjects] for name in scalers
         }
         self.held = 0
         self._budget = held_bytes() if budget is None else budget
@@ -82,7 +82,7 @@ class PreparedCohort:
 
     def graph(self, modality: str, index: int) -> PreparedGraph:
         """Return the graph of one subject, without nodes if the subject lacks the modality."""
-        if modality not in self._subjects[index].graphs:
+        if not self.counts[modality][index]:
             return self._without_nodes[modality]
         known = self._graphs.get((modality, index))
         if known is not None:
@@ -94,9 +94,12 @@ class PreparedCohort:
         return prepared
 
     def _prepared(self, modality: str, index: int) -> PreparedGraph:
-        graph = self._subjects[index].graphs[modality]
-        features = torch.from_numpy(self._scalers[modality].transform(graph.features)).to(self._dtype)
-        return PreparedGraph(features, torch.from_numpy(graph.edge_index.astype(np.int64)))
+        subject = self._subjects[index]
+        graph = subject.graphs[modality]
+        features = torch.from_numpy(self._scalers[modality].transform(graph.features))
+        edges = torch.from_numpy(graph.edge_index.astype(np.int64))
+        _check(features, edges, f"{modality} graph of subject {subject.subject_id}")
+        return PreparedGraph(features.to(self._dtype), edges)
 
     def collate(
         self, indices: Sequence[int], device: torch.device, batch: Sequence[int] | None = None
@@ -118,6 +121,18 @@ class PreparedCohort:
             n_subjects=len(indices),
             whole=None if batch is None else torch.tensor([self.counts[modality][index] for index in batch]),
         )
+
+
+def _check(features: Tensor, edges: Tensor, where: str) -> None:
+    """Refuse what gives a wrong answer in silence: graphs made in Python come here unchecked, those of files do not."""
+    # Minimum and maximum are NaN where a value is, and take no memory.
+    if not all(map(torch.isfinite, torch.aminmax(features))):
+        raise UserError(
+            "a node feature is NaN, infinite or far outside the training range", where, "Extract the features again"
+        )
+    # Compiled loops follow an edge without a look at the bounds: into another subject, or out of the array.
+    if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= len(features)):
+        raise UserError(f"an edge names a node beyond the {len(features)} that there are", where, "Build it again")
 
 
 def training_batches(event: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[list[int]]:

@@ -95,7 +95,7 @@ def cross_fitted_embeddings(
         kept = None if checkpoint is None else checkpoint.of(f"inner-{fold}")
         inner = fit_aggregator(name, aggregator_settings, single, training, seed, kept)
         # A rare modality may be absent from an inner training part: whoever has no other cannot be predicted.
-        known = np.array([any(m in inner.scalers for m in subject.graphs) for subject in subjects])
+        known = np.array([any(subject.has(m) for m in inner.scalers) for subject in subjects])
         rows = np.flatnonzero(known)
         guess = inner.predict([subjects[int(index)] for index in rows], with_importance=False)
         place = np.cumsum(known) - 1
@@ -111,7 +111,7 @@ def cross_fitted_embeddings(
 
 def _strata(subjects: Sequence[SubjectData], n_folds: int) -> NDArray[np.str_]:
     """Return event and modalities of each subject; strata too rare to share out are joined by event alone."""
-    full = [f"{subject.event} {sorted(subject.graphs)}" for subject in subjects]
+    full = [f"{subject.event} {sorted(filter(subject.has, subject.graphs))}" for subject in subjects]
     counts = Counter(full)
     by_event = [str(subject.event) for subject in subjects]
     names = [name if counts[name] > 1 else event for name, event in zip(full, by_event, strict=True)]

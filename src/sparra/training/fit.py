@@ -69,7 +69,7 @@ def fit_aggregator(
     check_training_subjects(subjects)
     entry = aggregators[name]
     dimensions = feature_dimensions(subjects)
-    scalers = {modality: FeatureScaler.fit(_Features(subjects, modality)) for modality in dimensions}
+    scalers = {modality: _scaler(subjects, modality) for modality in dimensions}
     dtype = torch.bfloat16 if training_settings.precision == "bfloat16" else torch.float32
     device = _device(training_settings.device)
     objective = _Data(
@@ -80,7 +80,7 @@ def fit_aggregator(
     )
     settings = _with_own_values(training_settings, aggregator_settings)
     if checkpoint is not None and not checkpoint.key:
-        checkpoint = replace(checkpoint, key=_key(name, aggregator_settings, settings, seed, subjects, scalers))
+        checkpoint = replace(checkpoint, key=_key(name, aggregator_settings, settings, seed, subjects))
     members = []
     for index in range(settings.ensemble or 1):
         member_seed = seed if index == 0 else int(np.random.SeedSequence([index, seed]).generate_state(1)[0])
@@ -116,6 +116,18 @@ class _Features(Iterable[NDArray[np.floating[Any]]]):
         return (item.graphs[self.modality].features for item in self.subjects if self.modality in item.graphs)
 
 
+def _scaler(subjects: Sequence[SubjectData], modality: str) -> FeatureScaler:
+    """Fit a scaler; a value that is not finite, which would spoil everyone's features, is blamed on who has it."""
+    with np.errstate(invalid="ignore"):
+        scaler = FeatureScaler.fit(_Features(subjects, modality))
+    if not np.isfinite(scaler.mean).all():
+        for subject in subjects:
+            if subject.has(modality) and not np.isfinite(subject.graphs[modality].features).all():
+                where = f"{modality} graph of subject {subject.subject_id}"
+                raise UserError("a node feature is NaN or infinite", where, "Extract the features again")
+    return scaler
+
+
 @dataclass(frozen=True)
 class _Data:
     """The training subjects as tensors."""
@@ -132,7 +144,6 @@ def _key(
     training: TrainingSettings,
     seed: int,
     subjects: Sequence[SubjectData],
-    scalers: Mapping[str, FeatureScaler],
 ) -> str:
     description = {
         "aggregator": name,
@@ -149,19 +160,17 @@ def _key(
             for item in subjects
         ],
     }
-    # The scalers change with any feature of any subject.
-    digests = {
-        modality: np.ascontiguousarray([scaler.mean, scaler.scale]).tobytes() for modality, scaler in scalers.items()
-    }
-    return fit_key(description, digests | {"edges": _digest_of_edges(subjects)})
+    return fit_key(description, {"graphs": _digest_of_graphs(subjects)})
 
 
-def _digest_of_edges(subjects: Sequence[SubjectData]) -> bytes:
-    """Digest what neither sizes nor scalers tell: which nodes are joined."""
+def _digest_of_graphs(subjects: Sequence[SubjectData]) -> bytes:
+    """Digest what sizes do not tell: each node's features, and which nodes are joined."""
     digest = hashlib.sha256()
     for subject in subjects:
         for modality in subject.graphs:
-            digest.update(np.ascontiguousarray(subject.graphs[modality].edge_index).tobytes())
+            graph = subject.graphs[modality]
+            digest.update(graph.features.tobytes())
+            digest.update(graph.edge_index.tobytes())
     return digest.digest()
 
 
@@ -275,7 +284,7 @@ def _require_finite(losses: Mapping[str, float], epoch: int) -> None:
     bad = [term for term, value in losses.items() if not math.isfinite(value)]
     if bad:
         raise UserError(
-            f"the loss is no longer finite in epoch {epoch} ({', '.join(bad)})",
+            f"the loss or risk is no longer finite in epoch {epoch} ({', '.join(bad)})",
             mend="Lower training.learning_rate, or set training.gradient_clip",
         )
 
@@ -291,6 +300,7 @@ def _judge_epoch(state: FitState, objective: Objective, settings: TrainingSettin
     """Note the loss of the subjects kept back, and the weights where it is the lowest so far."""
     risk = _risks(objective, kept_back, settings.chunk_size or settings.batch_size)
     loss = float(objective.cox(risk, kept_back))
+    _require_finite({"validation": loss}, len(state.rows) - 1)
     state.rows[-1]["validation"] = loss
     if loss < state.best_loss:
         state.best_loss, state.best_epoch = loss, len(state.rows) - 1
@@ -301,4 +311,6 @@ def _member(model: Aggregator, data: _Data, curve: pd.DataFrame) -> Member:
     """Return a trained model with mean and spread of its risk over the training subjects."""
     objective = Objective(model, data.cohort, data.time, data.event, "efron", data.dtype)
     risk = _risks(objective, range(data.cohort.n_subjects), 32).double()
+    # The losses are those before each step: what the last one spoilt shows nowhere else.
+    _require_finite({"risk": float(risk.sum())}, len(curve) - 1)
     return Member(model, curve, (float(risk.mean()), risk_spread(risk.cpu().numpy())))

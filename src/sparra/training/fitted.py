@@ -1,6 +1,5 @@
 """A trained aggregator: prediction, and its files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sparra.errors import UserError
@@ -145,7 +145,7 @@ class FittedAggregator:
         ----------
         subjects : sequence of SubjectData
         n_draws : int
-            K.
+            K, at least 1.
 
         Returns
         -------
@@ -157,10 +157,12 @@ class FittedAggregator:
         Raises
         ------
         UserError
-            As `predict`.
+            As `predict`, and without a draw.
         """
         if not self.has_posterior:
             return None
+        if n_draws < 1:
+            raise UserError(f"{n_draws} draws were asked for", mend="Ask for one or more")
         self._check(subjects)
         cohort = PreparedCohort(subjects, self.scalers)
         drawn = [member_draws(member.model, cohort, self.seed, n_draws) for member in self.members]
@@ -183,13 +185,13 @@ class FittedAggregator:
                     mend="Extract them with the encoder that the model was trained with",
                 )
         for subject in subjects:
-            if not any(subject.size(name).n_nodes for name in self.scalers if name in subject.graphs):
+            if not any(subject.has(name) for name in self.scalers):
                 raise UserError(f"no graph of {' or '.join(self.scalers)}", where=f"subject {subject.subject_id}")
 
     def presence(self, subjects: Sequence[SubjectData]) -> NDArray[np.bool_]:
         """Tell which columns of the embedding each subject has images for, shape (n, n_embedding)."""
         sizes = self.model.embedding_sizes
-        has = np.array([[name in subject.graphs for name in sizes] for subject in subjects], dtype=bool)
+        has = np.array([[subject.has(name) for name in sizes] for subject in subjects], dtype=bool)
         return np.repeat(has, list(sizes.values()), axis=1)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -234,14 +236,18 @@ class FittedAggregator:
         Raises
         ------
         UserError
-            If a file is missing or is not of this format.
+            If a file is missing, damaged or not of this format.
         """
         description = _read_description(folder / "model.json")
         weights = folder / "weights.safetensors"
         if not weights.exists():
             raise UserError("the model's weights are missing", where=weights)
-        curves = [pd.read_csv(folder / _curve_name(index)) for index in range(len(description["risk_scales"]))]
-        return cls.from_parts(description, load_file(weights, device="cpu"), folder / "model.json", device, curves)
+        try:
+            curves = [pd.read_csv(folder / _curve_name(index)) for index in range(len(description["risk_scales"]))]
+            return cls.from_parts(description, load_file(weights, device="cpu"), folder / "model.json", device, curves)
+        except (SafetensorError, OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"the trained aggregator is damaged ({reason})", folder, "Train it again") from None
 
     @classmethod
     def from_parts(
@@ -302,7 +308,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise UserError("there is no trained aggregator here", where=path.parent, mend="Train it first")
     try:
         description = read_json(path)
-    except json.JSONDecodeError:
+    except ValueError:  # No JSON, or no text at all.
         description = None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise UserError(f"this is not a model description of format {FORMAT}", where=path)

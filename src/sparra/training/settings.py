@@ -55,3 +55,9 @@ class TrainingSettings(Settings):
         if self.patience is not None and self.validation_share == 0:
             raise ValueError("patience needs a validation_share above 0")
         return self
+
+    @model_validator(mode="after")
+    def _rate_never_rises(self) -> "TrainingSettings":
+        if self.minimum_learning_rate > self.learning_rate:
+            raise ValueError("minimum_learning_rate is above learning_rate: lower it, to 0 if need be")
+        return self

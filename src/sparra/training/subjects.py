@@ -36,9 +36,13 @@ class SubjectData:
         graphs = self.graphs
         return graphs.size(modality) if isinstance(graphs, GraphFiles) else graphs[modality].size
 
+    def has(self, modality: str) -> bool:
+        """Tell whether there is a node of a modality: a graph without nodes is none."""
+        return modality in self.graphs and self.size(modality).n_nodes > 0
+
 
 def feature_dimensions(subjects: Sequence[SubjectData]) -> dict[str, int]:
-    """Return the number of node features of each modality, modalities in alphabetical order.
+    """Return the number of node features of each modality that a subject has, modalities in alphabetical order.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def feature_dimensions(subjects: Sequence[SubjectData]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for subject in subjects:
-        for modality in subject.graphs:
+        for modality in filter(subject.has, subject.graphs):
             size = subject.size(modality).n_features
             if sizes.setdefault(modality, size) != size:
                 raise UserError(
@@ -71,7 +75,7 @@ def check_training_subjects(subjects: Sequence[SubjectData]) -> None:
     if not any(subject.event for subject in subjects):
         raise UserError(f"none of the {len(subjects)} training subjects had the event")
     for subject in subjects:
-        if not any(subject.size(modality).n_nodes for modality in subject.graphs):
+        if not any(subject.has(modality) for modality in subject.graphs):
             raise UserError("no graph of any modality", where=f"subject {subject.subject_id}")
         if not np.isfinite(subject.time) or subject.time < 0:
             raise UserError(f"follow-up time is {subject.time}", where=f"subject {subject.subject_id}")
