@@ -1,5 +1,7 @@
 """A training that is cut off goes on from the last states of its networks, and ends as if it had not been."""
 
+import os
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -120,3 +122,29 @@ def test_states_of_another_key_and_unreadable_ones_are_removed_and_the_rest_stay
     forget(states)
     assert not states.folder.exists()
     forget(states)
+
+
+@pytest.mark.parametrize("header", ["[1]", '{"format": "sparra-fit-1"}'])
+def test_a_state_without_a_key_is_removed(header, tmp_path):
+    path = tmp_path / "outer" / "state.safetensors"
+    path.parent.mkdir()
+    save_file({"model.a": np.zeros(1)}, path, {"sparra": header})
+    states_in(tmp_path, KEY)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("make", ["folder", "link to a folder", "pipe"])
+def test_what_lies_in_a_states_place_and_is_no_file_is_removed(make, tmp_path):
+    path, beside = tmp_path / "states" / "outer" / "state.safetensors", tmp_path / "beside"
+    path.parent.mkdir(parents=True)
+    beside.mkdir()
+    (beside / "a").write_text("")
+    if make == "folder":
+        (path / "a").mkdir(parents=True)
+    elif make == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(beside)
+    states_in(tmp_path / "states", KEY)
+    assert not os.path.lexists(path)
+    assert (beside / "a").exists()
