@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.study.conftest import QUICK
 
 from sparra.study import resume
 from sparra.study.resume import forget, states_in
@@ -48,11 +49,8 @@ def small(study):
     study.change("training", ensemble=1)
 
 
-@pytest.mark.parametrize("n_states", [1, 2, 5])  # In the outer fit, at its end, in an inner one.
-def test_a_run_that_is_cut_off_trains_only_what_is_left(n_states, study, sparra, monkeypatch, always):
-    small(study)
-    assert sparra("train", study.file)[0] == 0
-    undisturbed = trained(study)
+def cut_off(study, sparra, monkeypatch, n_states):
+    """Train until so many states are written."""
     save, saved = FitState.save, []
 
     def save_and_stop(self, folder, key):
@@ -61,15 +59,33 @@ def test_a_run_that_is_cut_off_trains_only_what_is_left(n_states, study, sparra,
         if len(saved) == n_states:
             raise KeyboardInterrupt
 
-    (study.output / "models").rename(study.folder / "elsewhere")
     with monkeypatch.context() as patch:
         patch.setattr(FitState, "save", save_and_stop)
         assert sparra("train", study.file)[0] != 0
+
+
+@pytest.mark.parametrize("n_states", [1, 2, 5])  # In the outer fit, at its end, in an inner one.
+def test_a_run_that_is_cut_off_trains_only_what_is_left(n_states, study, sparra, monkeypatch, always):
+    small(study)
+    assert sparra("train", study.file)[0] == 0
+    undisturbed = trained(study)
+    (study.output / "models").rename(study.folder / "elsewhere")
+    cut_off(study, sparra, monkeypatch, n_states)
     epochs = epochs_of(monkeypatch)
     assert sparra("train", study.file)[0] == 0
     assert len(epochs) == 2 * ONE_TRAINING - n_states
     assert trained(study) == undisturbed
     assert not list((study.output / "models").rglob("checkpoint"))
+
+
+def test_the_protocol_paper_which_has_no_cross_fitting_goes_on_too(study, sparra, monkeypatch, always):
+    study.write({**QUICK, "protocol": "paper", "evaluation": {"folds": 2, "survival_models": ["CoxPH"]}})
+    study.change("methods", aggregators=["sparra"])
+    study.change("training", ensemble=1)
+    cut_off(study, sparra, monkeypatch, 1)
+    epochs = epochs_of(monkeypatch)
+    assert sparra("train", study.file)[0] == 0
+    assert len(epochs) == 3  # Of two folds of two.
 
 
 def test_states_of_other_settings_and_damaged_ones_are_not_taken_up(study, sparra, monkeypatch, always):
