@@ -118,6 +118,16 @@ def test_a_refit_that_is_cut_off_goes_on_and_ends_alike(
     assert (undisturbed.head.cut, undisturbed.head.spread) == (resumed.head.cut, resumed.head.spread)
 
 
+def test_a_refit_keeps_nothing_in_a_study_that_can_only_be_read(
+    finished: StudySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so that the system is asked in its place."""
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr("sparra.bundle.export.os.access", lambda path, mode: False)
+    monkeypatch.setattr(FitState, "save", lambda *_: pytest.fail("a state was written"))
+    assert len(export_bundle(finished, Choice(weights="refit", replicates=0)).members) == 1
+
+
 def test_a_bundle_holds_no_id_and_no_path(finished: StudySettings, made: Bundle) -> None:
     text = made.content.model_dump_json() + model_card(made)
     assert str(finished.output.parent) not in text

@@ -64,6 +64,16 @@ def test_the_mean_ends_where_the_first_model_stopped(tmp_path: Path) -> None:
     assert ([1, 2, 3], [2.0, 1.0, 0.5]) in lines[""]
 
 
+def test_a_fold_of_an_ensemble_ends_where_its_first_model_stopped(tmp_path: Path) -> None:
+    layout = StudyLayout(tmp_path)
+    write_curve(layout, "abmil", 0, [4.0, 3.0, 2.0])
+    write_curve(layout, "abmil", 0, [2.0, 1.0])
+    write_curve(layout, "abmil", 1, [1.0, 1.0, 1.0])
+    lines = drawn(layout)
+    assert lines["ABMIL"] == [([1, 2], [2.0, 1.5])]
+    assert sorted(lines[""]) == [([1, 2], [3.0, 2.0]), ([1, 2, 3], [1.0, 1.0, 1.0])]
+
+
 @pytest.mark.parametrize("text", ["", "epoch\n", "epoch,total\n0,1\n", "\x00\xff"])
 def test_a_curve_that_is_not_whole_is_left_out(tmp_path: Path, text: str) -> None:
     layout = StudyLayout(tmp_path)

@@ -1,8 +1,11 @@
 """A training that is cut off goes on from the last states of its networks, and ends as if it had not been."""
 
+import os
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.study.conftest import QUICK
 
 from sparra.study import resume
 from sparra.study.resume import forget, states_in
@@ -46,11 +49,8 @@ def small(study):
     study.change("training", ensemble=1)
 
 
-@pytest.mark.parametrize("n_states", [1, 2, 5])  # In the outer fit, at its end, in an inner one.
-def test_a_run_that_is_cut_off_trains_only_what_is_left(n_states, study, sparra, monkeypatch, always):
-    small(study)
-    assert sparra("train", study.file)[0] == 0
-    undisturbed = trained(study)
+def cut_off(study, sparra, monkeypatch, n_states):
+    """Train until so many states are written."""
     save, saved = FitState.save, []
 
     def save_and_stop(self, folder, key):
@@ -59,15 +59,33 @@ def test_a_run_that_is_cut_off_trains_only_what_is_left(n_states, study, sparra,
         if len(saved) == n_states:
             raise KeyboardInterrupt
 
-    (study.output / "models").rename(study.folder / "elsewhere")
     with monkeypatch.context() as patch:
         patch.setattr(FitState, "save", save_and_stop)
         assert sparra("train", study.file)[0] != 0
+
+
+@pytest.mark.parametrize("n_states", [1, 2, 5])  # In the outer fit, at its end, in an inner one.
+def test_a_run_that_is_cut_off_trains_only_what_is_left(n_states, study, sparra, monkeypatch, always):
+    small(study)
+    assert sparra("train", study.file)[0] == 0
+    undisturbed = trained(study)
+    (study.output / "models").rename(study.folder / "elsewhere")
+    cut_off(study, sparra, monkeypatch, n_states)
     epochs = epochs_of(monkeypatch)
     assert sparra("train", study.file)[0] == 0
     assert len(epochs) == 2 * ONE_TRAINING - n_states
     assert trained(study) == undisturbed
     assert not list((study.output / "models").rglob("checkpoint"))
+
+
+def test_the_protocol_paper_which_has_no_cross_fitting_goes_on_too(study, sparra, monkeypatch, always):
+    study.write({**QUICK, "protocol": "paper", "evaluation": {"folds": 2, "survival_models": ["CoxPH"]}})
+    study.change("methods", aggregators=["sparra"])
+    study.change("training", ensemble=1)
+    cut_off(study, sparra, monkeypatch, 1)
+    epochs = epochs_of(monkeypatch)
+    assert sparra("train", study.file)[0] == 0
+    assert len(epochs) == 3  # Of two folds of two.
 
 
 def test_states_of_other_settings_and_damaged_ones_are_not_taken_up(study, sparra, monkeypatch, always):
@@ -120,3 +138,29 @@ def test_states_of_another_key_and_unreadable_ones_are_removed_and_the_rest_stay
     forget(states)
     assert not states.folder.exists()
     forget(states)
+
+
+@pytest.mark.parametrize("header", ["[1]", '{"format": "sparra-fit-1"}'])
+def test_a_state_without_a_key_is_removed(header, tmp_path):
+    path = tmp_path / "outer" / "state.safetensors"
+    path.parent.mkdir()
+    save_file({"model.a": np.zeros(1)}, path, {"sparra": header})
+    states_in(tmp_path, KEY)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("make", ["folder", "link to a folder", "pipe"])
+def test_what_lies_in_a_states_place_and_is_no_file_is_removed(make, tmp_path):
+    path, beside = tmp_path / "states" / "outer" / "state.safetensors", tmp_path / "beside"
+    path.parent.mkdir(parents=True)
+    beside.mkdir()
+    (beside / "a").write_text("")
+    if make == "folder":
+        (path / "a").mkdir(parents=True)
+    elif make == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(beside)
+    states_in(tmp_path / "states", KEY)
+    assert not os.path.lexists(path)
+    assert (beside / "a").exists()

@@ -1,5 +1,6 @@
 """From a study to a bundle of one of its methods."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -210,13 +211,16 @@ class _Source:
         follow_up = FollowUp(np.array([s.time for s in subjects]), np.array([s.event for s in subjects]))
         own, seed = settings.aggregator_settings(method.aggregator), method.seed(settings.seed)
         folder = self.layout.root / "models" / method.modality / method.aggregator / "refit-checkpoint"
-        states = states_in(folder, training_key(settings, self.layout, self.index_path, method))
+        # A finished study may lie where it can only be read: then nothing is kept on the way.
+        kept = os.access(folder.parent, os.W_OK)
+        states = states_in(folder, training_key(settings, self.layout, self.index_path, method)) if kept else None
         name, training = method.aggregator, settings.training
-        network = fit_aggregator(name, own, training, subjects, seed, states.of("outer"))
+        network = fit_aggregator(name, own, training, subjects, seed, states and states.of("outer"))
         n_folds = inner_folds(subjects, settings.methods.cross_fit_folds)
         crossed = cross_fitted_embeddings(name, own, training, subjects, seed, n_folds, network, states)
         features = head_features(self.choice.model, crossed.embedding, crossed.present, crossed.risk)
-        forget(states)
+        if states:
+            forget(states)
         return self._member(network, features, follow_up, method)
 
     def _member(

@@ -92,13 +92,14 @@ def _draw(curves: pd.DataFrame, modality: str) -> Figure:
 def _draw_loss(axes: Axes, rows: pd.DataFrame, loss: str, colour: str, dash: str, label: str) -> None:
     if rows.empty:
         return
-    # Models that stopped early have shorter curves: the mean ends where the first of them does.
-    whole = rows.groupby(["fold", "member"])["epoch"].max().min()
-    by_fold = rows.groupby(["fold", "epoch"])[loss].mean()
+    # Models that stopped early have shorter curves: a mean ends where the first of its models does.
+    last = rows.groupby(["fold", "member"])["epoch"].transform("max")
+    whole = last.groupby(rows["fold"]).transform("min")
+    by_fold = rows[rows["epoch"] <= whole].groupby(["fold", "epoch"])[loss].mean()
     for _, values in by_fold.groupby("fold"):
         axes.plot(
             values.index.get_level_values("epoch"), values, color=colour, linestyle=dash, linewidth=0.5, alpha=0.5
         )
-    mean = by_fold.groupby("epoch").mean().loc[:whole]
+    mean = by_fold.groupby("epoch").mean().loc[: whole.min()]
     marker = "o" if len(mean) == 1 else None
     axes.plot(mean.index, mean, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=3, label=label)

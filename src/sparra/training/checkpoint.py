@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,7 +50,9 @@ def drop_unusable(checkpoint: Checkpoint) -> None:
             usable = _read(path)[0]["key"] == checkpoint.key
         except UserError:
             usable = False
-        if not usable:
+        if not usable and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif not usable:
             path.unlink(missing_ok=True)
 
 
@@ -135,10 +138,12 @@ class FitState:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():  # A pipe would be waited on for ever.
+        raise UserError("this is no file", path, "Delete it to start afresh")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("sparra", "{}"))
-            if header.get("format") == FORMAT:
+            if isinstance(header, dict) and header.get("format") == FORMAT and "key" in header:
                 return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
