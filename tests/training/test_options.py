@@ -150,6 +150,14 @@ def test_no_draw_is_refused(cohort_maker):
         fit(subjects, changed(epochs=1)).posterior_draws(subjects, 0)
 
 
+def test_a_state_of_another_network_under_the_same_key_is_told(cohort_maker, tmp_path):
+    """As an edit of another package's aggregator leaves it."""
+    subjects, _ = cohort_maker(16)
+    fit(subjects, checkpoint=Checkpoint(tmp_path, key="one"))
+    with pytest.raises(UserError, match="of another network"):
+        fit(subjects, checkpoint=Checkpoint(tmp_path, key="one"), hidden=8)
+
+
 def test_a_learning_rate_that_would_rise_is_refused():
     with pytest.raises(ValueError, match="minimum_learning_rate is above"):
         TrainingSettings(learning_rate=1e-7)

@@ -118,7 +118,10 @@ class FitState:
         header, tensors = _read(path)
         if header["key"] != key:
             raise UserError("this checkpoint belongs to another fit", path, "Delete it or choose another folder")
-        self.model.load_state_dict(_under("model.", tensors))
+        try:
+            self.model.load_state_dict(_under("model.", tensors))
+        except RuntimeError:  # The aggregator's own code has changed, of which no key knows.
+            raise UserError("this checkpoint is of another network", path, "Delete it to start afresh") from None
         moments: dict[int, dict[str, Tensor]] = {}
         for index, (name, _) in enumerate(self.model.named_parameters()):
             found = _under(f"optimiser.{name}.", tensors)
