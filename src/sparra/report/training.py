@@ -12,7 +12,14 @@ from matplotlib.ticker import MaxNLocator
 from sparra.report.curves import legend_below
 from sparra.report.figures import colour_of
 from sparra.report.pictures import STYLE
-from sparra.report.results import AGGREGATOR_NAMES, MODALITY_NAMES, aggregator_name, in_order, modality_name
+from sparra.report.results import (
+    AGGREGATOR_NAMES,
+    MODALITY_NAMES,
+    aggregator_name,
+    in_order,
+    in_sentence,
+    modality_name,
+)
 
 # The study room imports this one, so its layout is known here as a type only.
 if TYPE_CHECKING:
@@ -65,7 +72,7 @@ def training_figures(curves: pd.DataFrame) -> list[tuple[str, str, Figure]]:
     return [
         (
             f"training_{modality}",
-            f"Cox loss by epoch of the networks on {modality_name(modality)}",
+            f"Cox loss by epoch of the networks on {in_sentence(modality)}",
             _draw(curves[curves["modality"] == modality], modality),
         )
         for modality in in_order(curves["modality"], MODALITY_NAMES)
